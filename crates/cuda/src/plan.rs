@@ -6,6 +6,7 @@
 //! Design A of docs/cuda_engine.md: products by a library; residuals, biases and products in parts are added by the norm or attention
 //! that follows; what the library cannot apply to a product's result is an elementwise kernel.
 
+use vla_engines::Symbols;
 use vla_engines::operations::Program;
 
 use crate::launch::{Address, Launch, Product};
@@ -17,10 +18,9 @@ mod fusions;
 mod lower;
 mod memory;
 mod operand;
-mod reads;
 mod regions;
-mod sizes;
 mod summary;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -28,13 +28,14 @@ mod weights;
 
 pub use error::PlanError;
 use error::Reason;
-pub use sizes::Sizes;
 pub use summary::Summary;
+pub use symbols::symbols;
 pub use weights::WeightLayout;
 
 use arena::Piece;
 use lower::Lowering;
 use memory::{Home, Storage, View, for_each_address};
+use operand::Sizes;
 
 /// Launches of a network for one set of sizes.
 #[derive(Clone, Debug)]
@@ -61,17 +62,20 @@ pub struct Bases<'a> {
 }
 
 impl Plan {
-    /// The plan of a program that [`Program::check`] accepts. `choose` decides how products are divided.
+    /// The plan of a program for these values of its symbols. `choose` decides how products are divided.
     ///
     /// # Errors
     /// [`PlanError`].
     pub fn new(
         program: &Program,
         layout: &WeightLayout,
-        sizes: &Sizes,
+        symbols: &Symbols,
         choose: &dyn Choose,
     ) -> Result<Self, PlanError> {
-        let mut lowering = Lowering::new(program, layout, sizes, choose)?;
+        program.check().map_err(PlanError::Program)?;
+        let dims = program.dims(symbols).map_err(PlanError::Program)?;
+        let sizes = Sizes { symbols, dims };
+        let mut lowering = Lowering::new(program, layout, &sizes, choose);
         lowering.all()?;
         let Lowering { launches, mut storages, .. } = lowering;
         let arena = place(&launches, &mut storages);
@@ -99,12 +103,12 @@ impl Plan {
     /// The launches, in order, with addresses.
     ///
     /// # Errors
-    /// [`PlanError::Addresses`].
+    /// [`PlanError::Count`].
     pub fn launches(&self, bases: &Bases<'_>) -> Result<Vec<Launch>, PlanError> {
-        let counts = [("inputs", self.inputs, bases.inputs), ("outputs", self.outputs, bases.outputs)];
+        let counts = [("addresses of inputs", self.inputs, bases.inputs), ("addresses of outputs", self.outputs, bases.outputs)];
         for (what, expected, given) in counts {
             if given.len() != expected {
-                return Err(PlanError::Addresses { what, expected, found: given.len() });
+                return Err(PlanError::Count { what, expected, found: given.len() });
             }
         }
         let base = |home| match home {

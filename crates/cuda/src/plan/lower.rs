@@ -7,8 +7,9 @@ use vla_engines::operations::{Operation, Program};
 use super::fusions::{self, Fusion};
 use super::memory::{Home, Storage, View};
 use super::regions::regions;
+use super::operand::Sizes;
 use super::views::{Views, views};
-use super::{PlanError, Reason, Sizes, WeightLayout, reads};
+use super::{PlanError, Reason, WeightLayout};
 use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
 use crate::tactics::Choose;
 
@@ -31,7 +32,7 @@ pub(super) struct Pending {
 pub(super) struct Lowering<'a> {
     pub(super) program: &'a Program,
     pub(super) layout: &'a WeightLayout,
-    pub(super) sizes: &'a Sizes,
+    pub(super) sizes: &'a Sizes<'a>,
     pub(super) choose: &'a dyn Choose,
     pub(super) storages: Vec<Storage>,
     /// Where each value is.
@@ -48,11 +49,11 @@ impl<'a> Lowering<'a> {
     pub(super) fn new(
         program: &'a Program,
         layout: &'a WeightLayout,
-        sizes: &'a Sizes,
+        sizes: &'a Sizes<'a>,
         choose: &'a dyn Choose,
-    ) -> Result<Self, PlanError> {
-        let Views { storages, views } = views(program, layout, sizes)?;
-        Ok(Self {
+    ) -> Self {
+        let Views { storages, views } = views(program, layout, sizes);
+        Self {
             program,
             layout,
             sizes,
@@ -63,13 +64,13 @@ impl<'a> Lowering<'a> {
             fusions: fusions::fusions(program, layout, sizes),
             pending: BTreeMap::new(),
             written: BTreeMap::new(),
-        })
+        }
     }
 
     /// The launches of all operations.
     pub(super) fn all(&mut self) -> Result<(), PlanError> {
         for (index, operation) in self.program.operations.iter().enumerate() {
-            let name = reads::name(operation);
+            let name = operation.name();
             let lowered = self.one(index, operation);
             lowered.map_err(|reason| PlanError::Operation { operation: index, name, reason })?;
         }
@@ -84,7 +85,7 @@ impl<'a> Lowering<'a> {
             Operation::Rotary { .. } => self.rotary(operation),
             Operation::Gather { table, index, out } => self.gather(table, index, *out),
             Operation::Concat { parts, out } => self.concat(parts, *out),
-            Operation::Permute { x, dims, order, out } => self.permute(*x, dims, order, *out),
+            Operation::Permute { x, dims, order, out } => self.permute(x, dims, order, *out),
             Operation::Add { a, b, out } => self.add(index, (a, b), *out),
             Operation::Activate { activation, x, by, out } => self.activate(*activation, x, by.as_ref(), *out),
             Operation::Cast { x, out } => self.cast(x, *out),

@@ -1,11 +1,12 @@
 //! Operands as matrices in memory.
 
 use vla_base::tensor::{DType, Dim};
-use vla_engines::operations::{Operand, Source};
+use vla_engines::Symbols;
+use vla_engines::operations::{Operand, Source, resolve};
 
 use super::lower::Lowering;
 use super::memory::View;
-use super::{PlanError, Reason};
+use super::Reason;
 use crate::launch::{Address, Element, Matrix};
 
 /// A matrix with its size.
@@ -64,6 +65,20 @@ pub(super) fn int(n: usize) -> Result<i32, Reason> {
     i32::try_from(n).map_err(|_| format!("expected a size below {}, found {n}", i32::MAX))
 }
 
+/// Sizes of a program for values of its symbols.
+pub(super) struct Sizes<'a> {
+    pub(super) symbols: &'a Symbols,
+    /// Dimensions of each value.
+    pub(super) dims: Vec<Vec<usize>>,
+}
+
+impl Sizes<'_> {
+    /// Value of a dimension.
+    pub(super) fn of(&self, dim: &Dim) -> Option<usize> {
+        resolve(dim, self.symbols)
+    }
+}
+
 impl Lowering<'_> {
     pub(super) fn view(&self, source: Source) -> View {
         match source {
@@ -79,84 +94,53 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn dims(&self, source: Source) -> Result<Vec<usize>, PlanError> {
+    pub(super) fn dims(&self, source: Source) -> &[usize] {
         match source {
-            Source::Value(value) => self.program.values[value].dims.iter().map(|dim| self.sizes.of(dim)).collect(),
-            Source::Weight(weight) => Ok(self.program.weights[weight].dims.clone()),
+            Source::Value(value) => &self.sizes.dims[value],
+            Source::Weight(weight) => &self.program.weights[weight].dims,
         }
     }
 
     pub(super) fn size(&self, dim: &Dim) -> Result<usize, Reason> {
-        self.sizes.of(dim).map_err(|error| error.to_string())
+        self.sizes.of(dim).ok_or_else(|| format!("expected symbols with values, found {dim}"))
     }
 
     /// What an operand reads. A tensor of one dimension is a row, or a column where one column is read.
     pub(super) fn operand(&self, operand: &Operand) -> Result<Sized, Reason> {
-        let dims = self.dims(operand.source).map_err(|error| error.to_string())?;
+        let dims = self.dims(operand.source);
         let elements: usize = dims.iter().product();
-        let width = match dims.as_slice() {
+        let width = match dims {
             [] => 1,
             [_] if operand.columns == 1 => 1,
             [.., last] => *last,
         };
-        let (rows, all) = (self.size(&operand.rows)?, elements / width.max(1));
-        if operand.row + rows > all || operand.column + operand.columns > width {
-            return Err(format!(
-                "expected rows and columns of {all} x {width}, found {rows} from row {} and {} from column {}",
-                operand.row, operand.columns, operand.column
-            ));
-        }
         let whole = Sized {
             matrix: Matrix { address: self.view(operand.source).address(), stride: width as i64 },
-            rows: all,
+            rows: elements / width.max(1),
             columns: width,
             dtype: self.dtype(operand.source),
         };
-        Ok(whole.part(operand.row, operand.column, rows, operand.columns))
+        Ok(whole.part(operand.row, operand.column, self.size(&operand.rows)?, operand.columns))
     }
 
-    /// An operand in the kernel's element type.
-    pub(super) fn typed(&self, operand: &Operand, dtype: DType) -> Result<Sized, Reason> {
-        let sized = self.operand(operand)?;
-        if sized.dtype != dtype {
-            return Err(format!("expected operands in {dtype}, found {}", sized.dtype));
-        }
-        Ok(sized)
+    /// Address of a row; 0 without one.
+    pub(super) fn row(&self, operand: Option<&Operand>) -> Result<Address, Reason> {
+        operand.map_or(Ok(0), |operand| Ok(self.operand(operand)?.matrix.address))
     }
 
-    /// A single row of `columns` elements.
-    pub(super) fn row(&self, operand: Option<&Operand>, dtype: DType, columns: usize) -> Result<Address, Reason> {
-        let Some(operand) = operand else { return Ok(0) };
-        let row = self.typed(operand, dtype)?;
-        if row.rows * row.columns != columns {
-            return Err(format!("expected one row of {columns}, found {} x {}", row.rows, row.columns));
-        }
-        Ok(row.matrix.address)
+    /// Address of a whole weight; 0 without one.
+    pub(super) fn vector(&self, weight: Option<usize>) -> Address {
+        weight.map_or(0, |weight| self.view(Source::Weight(weight)).address())
     }
 
-    /// A weight of `elements`, in the kernel's element type.
-    pub(super) fn vector(&self, weight: Option<usize>, dtype: DType, elements: usize) -> Result<Address, Reason> {
-        let Some(weight) = weight else { return Ok(0) };
-        let found = &self.program.weights[weight];
-        let count: usize = found.dims.iter().product();
-        if found.dtype != dtype || count != elements {
-            return Err(format!("expected weight {} to be {elements} x {dtype}, found {count} x {}", found.name, found.dtype));
-        }
-        Ok(self.view(Source::Weight(weight)).address())
-    }
-
-    /// The matrix `[rows, columns]` of a whole value.
-    pub(super) fn result(&self, value: usize, columns: usize) -> Result<Sized, Reason> {
-        let dims = self.dims(Source::Value(value)).map_err(|error| error.to_string())?;
-        let elements: usize = dims.iter().product();
-        if elements > 0 && (columns == 0 || elements % columns != 0) {
-            return Err(format!("expected a result with rows of {columns}, found {elements} elements"));
-        }
-        Ok(Sized {
+    /// A whole value as a matrix with so many columns.
+    pub(super) fn result(&self, value: usize, columns: usize) -> Sized {
+        let elements: usize = self.sizes.dims[value].iter().product();
+        Sized {
             matrix: Matrix { address: self.views[value].address(), stride: columns as i64 },
             rows: elements / columns.max(1),
             columns,
             dtype: self.program.values[value].dtype,
-        })
+        }
     }
 }

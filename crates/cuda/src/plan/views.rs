@@ -3,13 +3,11 @@
 //! A copy that only moves a whole value is no launch where its two sides can be one piece of memory: parts of a concatenation are
 //! written where they end up, and a value that only becomes an output is written there.
 
-use std::collections::BTreeSet;
-
 use vla_engines::operations::{Operand, Operation, Program, Source};
 
 use super::memory::{Home, Storage, View};
-use super::operand::element_size;
-use super::{PlanError, Sizes, WeightLayout, reads};
+use super::operand::{Sizes, element_size};
+use super::WeightLayout;
 
 /// Alignment of a value inside of another, for the wide loads of kernels and products.
 const INNER_ALIGNMENT: u64 = 16;
@@ -21,55 +19,43 @@ pub(super) struct Views {
 }
 
 /// The views of a program.
-///
-/// # Errors
-/// [`PlanError::Shared`], [`PlanError::Dimension`].
-pub(super) fn views(program: &Program, layout: &WeightLayout, sizes: &Sizes) -> Result<Views, PlanError> {
-    let mut making = Making::new(program, sizes, layout)?;
+pub(super) fn views(program: &Program, layout: &WeightLayout, sizes: &Sizes<'_>) -> Views {
+    let mut making = Making::new(program, sizes, layout);
     for operation in program.operations.iter().rev() {
         making.before(operation);
     }
     for operation in &program.operations {
         making.after(operation);
     }
-    // A value that nothing makes and nothing reads has no memory.
+    // Every value is an input or written by an operation.
     let views = making.views.into_iter().map(|view| view.unwrap_or(View { storage: 0, offset: 0 })).collect();
-    Ok(Views { storages: making.storages, views })
+    Views { storages: making.storages, views }
 }
 
 struct Making<'a> {
     program: &'a Program,
     layout: &'a WeightLayout,
-    /// Dimensions of each value.
-    dims: Vec<Vec<usize>>,
-    sizes: &'a Sizes,
+    sizes: &'a Sizes<'a>,
     storages: Vec<Storage>,
     views: Vec<Option<View>>,
 }
 
 impl<'a> Making<'a> {
-    fn new(program: &'a Program, sizes: &'a Sizes, layout: &'a WeightLayout) -> Result<Self, PlanError> {
-        let dims = |value: &vla_engines::operations::Value| value.dims.iter().map(|dim| sizes.of(dim)).collect();
-        let dims = program.values.iter().map(dims).collect::<Result<Vec<_>, _>>()?;
+    fn new(program: &'a Program, sizes: &'a Sizes<'a>, layout: &'a WeightLayout) -> Self {
         let views = vec![None; program.values.len()];
         let storages = vec![Storage { home: Home::Weights, bytes: layout.bytes() }];
-        let mut making = Self { program, layout, dims, sizes, storages, views };
-        let mut outer = BTreeSet::new();
+        let mut making = Self { program, layout, sizes, storages, views };
         for (at, value) in program.inputs.iter().enumerate() {
-            outer.insert(*value);
             making.store(*value, Home::Input(at));
         }
         for (at, value) in program.outputs.iter().enumerate() {
-            if !outer.insert(*value) {
-                return Err(PlanError::Shared { value: *value });
-            }
             making.store(*value, Home::Output(at));
         }
-        Ok(making)
+        making
     }
 
     fn bytes(&self, value: usize) -> u64 {
-        self.dims[value].iter().map(|n| *n as u64).product::<u64>() * element_size(self.program.values[value].dtype)
+        self.sizes.dims[value].iter().map(|n| *n as u64).product::<u64>() * element_size(self.program.values[value].dtype)
     }
 
     fn store(&mut self, value: usize, home: Home) -> View {
@@ -89,7 +75,7 @@ impl<'a> Making<'a> {
             let mut place = self.view(*out);
             let size = element_size(self.program.values[*out].dtype);
             for part in parts {
-                let Ok(rows) = self.sizes.of(&part.rows) else { return };
+                let Some(rows) = self.sizes.of(&part.rows) else { return };
                 if let Some(value) = self.whole(part)
                     && place.offset.is_multiple_of(INNER_ALIGNMENT)
                 {
@@ -98,7 +84,7 @@ impl<'a> Making<'a> {
                 place = place.behind((rows * part.columns) as u64 * size);
             }
         }
-        let out = reads::result(operation);
+        let out = operation.out();
         if let Some((Source::Value(x), 0)) = self.moved(operation)
             && self.bytes(x) == self.bytes(out)
             && let Some(view) = self.views[out]
@@ -109,7 +95,7 @@ impl<'a> Making<'a> {
 
     /// First operation first: a moved value is seen where it is; others get memory.
     fn after(&mut self, operation: &Operation) {
-        let out = reads::result(operation);
+        let out = operation.out();
         if self.views[out].is_some() {
             return;
         }
@@ -123,20 +109,18 @@ impl<'a> Making<'a> {
 
     /// Where the result of an operation begins in its source, in bytes, when it has the same elements in the same order.
     fn moved(&self, operation: &Operation) -> Option<(Source, u64)> {
-        match operation {
+        let x = match operation {
             Operation::Permute { x, dims, order, .. } => {
-                let dims = dims.iter().map(|dim| self.sizes.of(dim).ok()).collect::<Option<Vec<_>>>()?;
+                let dims = dims.iter().map(|dim| self.sizes.of(dim)).collect::<Option<Vec<_>>>()?;
                 let moved: Vec<usize> = order.iter().copied().filter(|axis| dims.get(*axis) != Some(&1)).collect();
-                moved.is_sorted().then_some((*x, 0))
+                moved.is_sorted().then_some(x)?
             }
-            Operation::Cast { x, out } if self.source_dtype(x) == self.program.values[*out].dtype => {
-                let dims = self.source_dims(x.source);
-                let dense = x.column == 0 && dims.last() == Some(&x.columns);
-                let offset = (x.row * x.columns) as u64 * element_size(self.source_dtype(x));
-                dense.then_some((x.source, offset))
-            }
-            _ => None,
-        }
+            Operation::Cast { x, out } if self.source_dtype(x) == self.program.values[*out].dtype => x,
+            _ => return None,
+        };
+        let dense = x.column == 0 && self.source_dims(x.source).last() == Some(&x.columns);
+        let offset = (x.row * x.columns) as u64 * element_size(self.source_dtype(x));
+        dense.then_some((x.source, offset))
     }
 
     fn source_dtype(&self, x: &Operand) -> vla_base::tensor::DType {
@@ -148,7 +132,7 @@ impl<'a> Making<'a> {
 
     fn source_dims(&self, source: Source) -> &[usize] {
         match source {
-            Source::Value(value) => &self.dims[value],
+            Source::Value(value) => &self.sizes.dims[value],
             Source::Weight(weight) => &self.program.weights[weight].dims,
         }
     }
@@ -156,8 +140,8 @@ impl<'a> Making<'a> {
     /// The value of which an operand reads everything.
     fn whole(&self, operand: &Operand) -> Option<usize> {
         let Source::Value(value) = operand.source else { return None };
-        let rows = self.sizes.of(&operand.rows).ok()?;
-        let all = rows * operand.columns == self.dims[value].iter().product::<usize>();
+        let rows = self.sizes.of(&operand.rows)?;
+        let all = rows * operand.columns == self.sizes.dims[value].iter().product::<usize>();
         (operand.row == 0 && operand.column == 0 && all).then_some(value)
     }
 }

@@ -1,6 +1,5 @@
 //! Attention, and rotary positions before it.
 
-use vla_base::tensor::DType;
 use vla_engines::operations::{ByHead, Mask, Operation};
 
 use super::Lowering;
@@ -16,7 +15,6 @@ struct Heads {
     /// Elements from row to row, and from head to head.
     row: i64,
     head: i64,
-    dtype: DType,
 }
 
 impl Lowering<'_> {
@@ -24,28 +22,8 @@ impl Lowering<'_> {
         let Operation::Attention { q, k, v, groups, heads, kv_heads, dim, scale, mask, out } = operation else {
             return Ok(());
         };
-        let y = self.result(*out, heads * dim)?;
-        let q = self.by_head(q, *heads, *dim)?;
-        let (k, v) = (self.by_head(k, *kv_heads, *dim)?, self.by_head(v, *kv_heads, *dim)?);
-        for (what, found) in [("queries", q.dtype), ("keys", k.dtype), ("values", v.dtype)] {
-            if found != y.dtype {
-                return Err(format!("expected {what} in {}, found {found}", y.dtype));
-            }
-        }
-        let divided = *groups > 0 && q.rows.is_multiple_of(*groups) && k.rows.is_multiple_of(*groups);
-        if q.rows != y.rows || k.rows != v.rows || !divided || *kv_heads == 0 || heads % kv_heads != 0 {
-            return Err(format!(
-                "expected {} queries, and as many keys as values, in {groups} groups and {heads} heads, found {} queries, {} keys, \
-                 {} values and {kv_heads} heads of keys",
-                y.rows, q.rows, k.rows, v.rows
-            ));
-        }
-        if q.rows == 0 {
-            return Ok(());
-        }
-        if k.rows == 0 {
-            return Err("expected at least one key, found none".to_owned());
-        }
+        let y = self.result(*out, heads * dim);
+        let (q, k, v) = (self.by_head(q, *dim)?, self.by_head(k, *dim)?, self.by_head(v, *dim)?);
         let mut arguments = AttentionArguments {
             q: q.address,
             k: k.address,
@@ -75,59 +53,30 @@ impl Lowering<'_> {
         self.kernel(Kernel::Attention(element(y.dtype)?), Arguments::Attention(arguments))
     }
 
-    fn by_head(&self, by_head: &ByHead, heads: usize, dim: usize) -> Result<Heads, Reason> {
-        let operand = &by_head.rows;
-        if !by_head.heads_first {
-            let sized = self.operand(operand)?;
-            if sized.columns != heads * dim {
-                return Err(format!("expected {heads} heads of {dim} channels, found {} columns", sized.columns));
-            }
-            let (address, row) = (sized.matrix.address, sized.matrix.stride);
-            return Ok(Heads { address, rows: sized.rows, row, head: dim as i64, dtype: sized.dtype });
-        }
-        let dims = self.dims(operand.source).map_err(|error| error.to_string())?;
-        match dims.as_slice() {
-            [before @ .., found, rows, last] if (*found, *last) == (heads, dim) && before.iter().all(|n| *n == 1) => {
-                Ok(Heads {
-                    address: self.view(operand.source).address(),
-                    rows: *rows,
-                    row: dim as i64,
-                    head: (rows * dim) as i64,
-                    dtype: self.dtype(operand.source),
-                })
-            }
-            _ => Err(format!("expected dimensions [1, {heads}, rows, {dim}], found {dims:?}")),
-        }
+    fn by_head(&self, by_head: &ByHead, dim: usize) -> Result<Heads, Reason> {
+        let sized = self.operand(&by_head.rows)?;
+        let dim_stride = dim as i64;
+        let (address, rows) = (sized.matrix.address, sized.rows);
+        Ok(match by_head.heads_first {
+            true => Heads { address, rows, row: dim_stride, head: rows as i64 * dim_stride },
+            false => Heads { address, rows, row: sized.matrix.stride, head: dim_stride },
+        })
     }
 
     pub(super) fn rotary(&mut self, operation: &Operation) -> Result<(), Reason> {
         let Operation::Rotary { x, heads, dim, groups, norm, cos, sin, out } = operation else { return Ok(()) };
         let x = self.operand(x)?;
-        let y = self.result(*out, heads * dim)?;
-        let (cos, sin) = (self.typed(cos, x.dtype)?, self.typed(sin, x.dtype)?);
-        let fits = (x.rows, x.columns, x.dtype) == (y.rows, y.columns, y.dtype);
-        if !fits || *groups == 0 || x.rows % groups != 0 {
-            let expected = format!("{} x {} {} in {groups} groups", y.rows, y.columns, y.dtype);
-            return Err(format!("expected {expected}, found {} x {} {}", x.rows, x.columns, x.dtype));
-        }
-        let group = x.rows / groups;
-        for table in [&cos, &sin] {
-            if (table.rows, table.columns) != (group, *dim) {
-                return Err(format!("expected a table of {group} x {dim}, found {} x {}", table.rows, table.columns));
-            }
-        }
-        if x.rows == 0 {
-            return Ok(());
-        }
+        let y = self.result(*out, heads * dim);
+        let (cos, sin) = (self.operand(cos)?, self.operand(sin)?);
         let arguments = RotaryArguments {
             x: x.matrix,
             y: y.matrix,
             cos: cos.matrix,
             sin: sin.matrix,
-            norm: self.vector(norm.map(|(norm, _)| norm), x.dtype, *dim)?,
+            norm: self.vector(norm.map(|(norm, _)| norm)),
             eps: norm.map_or(0.0, |(_, eps)| eps),
             rows: int(x.rows)?,
-            group: int(group)?,
+            group: int(x.rows / groups)?,
             heads: int(*heads)?,
             dim: int(*dim)?,
             _padding: 0,

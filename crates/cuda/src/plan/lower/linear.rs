@@ -1,6 +1,6 @@
 //! Linear layers: products, and what ends them.
 
-use vla_engines::operations::{Activation, LinearPart, Operation};
+use vla_engines::operations::{Activation, Operation};
 
 use super::Lowering;
 use super::rows::activation_code;
@@ -32,14 +32,13 @@ impl Lowering<'_> {
         let (transposed, activation) = (*transposed, *activation);
         let x = self.operand(x)?;
         let widths: Vec<usize> = parts.iter().map(|part| width(self.program, part, transposed)).collect();
-        let y = self.result(*out, widths.iter().sum())?;
-        let residual = residual.as_ref().map(|residual| self.typed(residual, x.dtype)).transpose()?;
-        self.check_linear((&x, &y), parts, transposed, residual.as_ref())?;
+        let y = self.result(*out, widths.iter().sum());
+        let residual = residual.as_ref().map(|residual| self.operand(residual)).transpose()?;
         let bias = self.layout.bias(self.program, parts, transposed);
         let one = self.layout.stacked(self.program, parts, transposed).filter(|_| bias != Bias::Scattered);
         if let Some(weight) = one {
             let bias = match bias {
-                Bias::Own => self.row(parts[0].bias.as_ref(), x.dtype, y.columns)?,
+                Bias::Own => self.row(parts[0].bias.as_ref())?,
                 Bias::Stacked(offset) => View { storage: 0, offset }.address(),
                 Bias::None | Bias::Scattered => 0,
             };
@@ -50,7 +49,7 @@ impl Lowering<'_> {
         let mut column = 0;
         for (part, width) in parts.iter().zip(widths) {
             let weight = View { storage: 0, offset: self.layout.offset(part.weight) }.address();
-            let bias = self.row(part.bias.as_ref(), x.dtype, width)?;
+            let bias = self.row(part.bias.as_ref())?;
             let columns = |matrix: Sized| matrix.part(0, column, matrix.rows, width);
             let (residual, y) = (residual.map(columns), columns(y));
             self.piece(&Piece { x, weight, bias, transposed, activation, residual, y }, None)?;
@@ -59,39 +58,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn check_linear(
-        &self,
-        (x, y): (&Sized, &Sized),
-        parts: &[LinearPart],
-        transposed: bool,
-        residual: Option<&Sized>,
-    ) -> Result<(), Reason> {
-        for part in parts {
-            let weight = &self.program.weights[part.weight];
-            let from = weight.dims.get(usize::from(transposed)).copied().unwrap_or_default();
-            if (from, weight.dtype) != (x.columns, x.dtype) || weight.dims.len() != 2 {
-                let expected = format!("{} inputs in {}", x.columns, x.dtype);
-                let found = format!("{from} in {}", weight.dtype);
-                return Err(format!("expected weight {} to have {expected}, found {found}", weight.name));
-            }
-        }
-        if (y.rows, y.dtype) != (x.rows, x.dtype) {
-            let (expected, found) = ((x.rows, x.dtype), (y.rows, y.dtype));
-            return Err(format!("expected a result of {} rows in {}, found {} in {}", expected.0, expected.1, found.0, found.1));
-        }
-        match residual {
-            Some(r) if (r.rows, r.columns) != (y.rows, y.columns) => {
-                Err(format!("expected a residual of {} x {}, found {} x {}", y.rows, y.columns, r.rows, r.columns))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// A product, and what ends it unless a later kernel does.
     fn piece(&mut self, piece: &Piece, fusion: Option<Fusion>) -> Result<(), Reason> {
-        if piece.y.rows == 0 {
-            return Ok(());
-        }
         if let Some(fusion) = fusion {
             let (row, rows) = fusion.rows;
             let x = piece.x.part(row, 0, rows, piece.x.columns);

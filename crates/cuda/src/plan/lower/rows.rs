@@ -1,6 +1,5 @@
 //! Norms, sums and activations along rows.
 
-use vla_base::tensor::DType;
 use vla_engines::operations::{Activation, NormKind, Operand, Operation};
 
 use super::Lowering;
@@ -23,25 +22,17 @@ impl Lowering<'_> {
     pub(super) fn norm(&mut self, index: usize, operation: &Operation) -> Result<(), Reason> {
         let Operation::Norm { kind, x, eps, weight, bias, gain, shift, out } = operation else { return Ok(()) };
         let x = self.operand(x)?;
-        let y = self.result(*out, x.columns)?;
-        same(&x, &y)?;
-        if x.rows == 0 {
-            return Ok(());
-        }
-        let width = weight.or(*bias).map_or(x.columns, |w| self.program.weights[w].dims.iter().product());
-        if width == 0 || x.columns % width != 0 {
-            return Err(format!("expected rows of a multiple of {width}, found {}", x.columns));
-        }
+        let y = self.result(*out, x.columns);
         let mut arguments = NormArguments {
             x: x.matrix,
             y: y.matrix,
-            weight: self.vector(*weight, x.dtype, width)?,
-            bias: self.vector(*bias, x.dtype, width)?,
-            gain: self.row(gain.as_ref(), x.dtype, width)?,
-            shift: self.row(shift.as_ref(), x.dtype, width)?,
+            weight: self.vector(*weight),
+            bias: self.vector(*bias),
+            gain: self.row(gain.as_ref())?,
+            shift: self.row(shift.as_ref())?,
             rows: int(x.rows)?,
-            groups: int(x.columns / width)?,
-            width: int(width)?,
+            groups: 1,
+            width: int(x.columns)?,
             kind: match kind {
                 NormKind::Layer => 0,
                 NormKind::Rms => 1,
@@ -59,16 +50,8 @@ impl Lowering<'_> {
 
     pub(super) fn add(&mut self, index: usize, (a, b): (&Operand, &Operand), out: usize) -> Result<(), Reason> {
         let a = self.operand(a)?;
-        let b = self.typed(b, a.dtype)?;
-        let y = self.result(out, a.columns)?;
-        same(&a, &y)?;
-        if a.rows == 0 {
-            return Ok(());
-        }
-        if b.columns != a.columns || b.rows == 0 || a.rows % b.rows != 0 {
-            let expected = format!("a divisor of {} rows, and {} columns", a.rows, a.columns);
-            return Err(format!("expected {expected}, found {} and {}", b.rows, b.columns));
-        }
+        let b = self.operand(b)?;
+        let y = self.result(out, a.columns);
         if let Some(fusion) = self.fusion(index) {
             let rows = |matrix: &Sized| matrix.part(fusion.rows.0, 0, fusion.rows.1, matrix.columns).matrix;
             let parts = Parts { first: rows(&b), count: 1, ..Default::default() };
@@ -88,13 +71,8 @@ impl Lowering<'_> {
         out: usize,
     ) -> Result<(), Reason> {
         let x = self.operand(x)?;
-        let by = by.map(|by| self.typed(by, x.dtype)).transpose()?;
-        let y = self.result(out, x.columns)?;
-        same(&x, &y)?;
-        by.as_ref().map_or(Ok(()), |by| same(by, &y))?;
-        if x.rows == 0 {
-            return Ok(());
-        }
+        let by = by.map(|by| self.operand(by)).transpose()?;
+        let y = self.result(out, x.columns);
         let by = by.map(|by| by.matrix).unwrap_or_default();
         let activation = activation_code(Some(activation));
         let arguments = ElementwiseArguments { x: x.matrix, by, activation, ..elementwise(&y)? };
@@ -103,19 +81,14 @@ impl Lowering<'_> {
 
     pub(super) fn euler(&mut self, operation: &Operation) -> Result<(), Reason> {
         let Operation::Euler { actions, velocity, dt, strength, out } = operation else { return Ok(()) };
-        let actions = self.typed(actions, DType::F32)?;
+        let actions = self.operand(actions)?;
         let velocity = self.operand(velocity)?;
-        let y = self.result(*out, actions.columns)?;
-        same(&actions, &y)?;
-        if (velocity.rows, velocity.columns) != (y.rows, y.columns) || !actions.dense() {
-            let (expected, found) = ((y.rows, y.columns), (velocity.rows, velocity.columns));
-            return Err(format!("expected a velocity of {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1));
-        }
+        let y = self.result(*out, actions.columns);
         let arguments = EulerArguments {
             actions: actions.matrix.address,
             velocity: velocity.matrix,
-            dt: self.row(Some(dt), DType::F32, 1)?,
-            strength: self.row(Some(strength), DType::F32, y.rows)?,
+            dt: self.row(Some(dt))?,
+            strength: self.row(Some(strength))?,
             out: y.matrix.address,
             rows: int(y.rows)?,
             columns: int(y.columns)?,
@@ -127,13 +100,4 @@ impl Lowering<'_> {
 fn elementwise(y: &Sized) -> Result<ElementwiseArguments, Reason> {
     let rows = int(y.rows)?;
     Ok(ElementwiseArguments { y: y.matrix, rows, columns: int(y.columns)?, add_rows: rows, ..Default::default() })
-}
-
-/// Whether an operand has its result's size and element type.
-fn same(x: &Sized, y: &Sized) -> Result<(), Reason> {
-    if (x.rows, x.columns, x.dtype) == (y.rows, y.columns, y.dtype) {
-        return Ok(());
-    }
-    let text = |m: &Sized| format!("{} x {} {}", m.rows, m.columns, m.dtype);
-    Err(format!("expected {} as the result has, found {}", text(y), text(x)))
 }
