@@ -1,3 +1,4 @@
 //! CUDA: the engine kind that runs a network's list of operations.
 
+pub mod kernels;
 pub mod launch;
