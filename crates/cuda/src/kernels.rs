@@ -207,7 +207,77 @@ fn permute(a: &PermuteArguments) -> Result<Configuration, LaunchError> {
 }
 
 fn attention(element: Element, a: &AttentionArguments, limits: Limits) -> Result<Configuration, LaunchError> {
-    plain_attention(of_element!("attention_plain", element), a, limits)
+    let dim = DIMS.iter().position(|&dim| i64::from(dim) >= i64::from(a.dim));
+    let (Some(index), true) = (dim, element != Element::F32 && a.dim > 0) else {
+        return plain_attention(of_element!("attention_plain", element), a, limits);
+    };
+    // Blocks of 64 query rows where they occupy the device, or where keys would be read too often by blocks of 16.
+    let blocks = i64::from(a.heads) * i64::from(a.groups) * i64::from(a.rows.unsigned_abs().div_ceil(64));
+    let many = a.rows > 256 || blocks >= i64::from(limits.multiprocessors);
+    let shape = AttentionShape::new(DIMS[index], if many { 1 } else { KEY_WARPS[index] });
+    let function = FUNCTIONS[usize::from(element == Element::BF16)][usize::from(many)][index];
+    let sizes = Sizes(function);
+    let [blocks, heads, groups] = attention_grid(&sizes, a, shape.queries)?;
+    sizes.check("rows", a.rows, blocks <= 65535, "at most 65535 blocks of them")?;
+    let shared = sizes.shared(shape.shared(a.keys.unsigned_abs()).into(), limits)?;
+    Ok(Configuration { function, grid: [heads, blocks, groups], block: [shape.threads, 1, 1], shared })
+}
+
+/// Head dimensions that attention by tensor cores is compiled for; others are padded.
+const DIMS: [u32; 5] = [32, 48, 64, 80, 128];
+/// Warps that share the keys, of few query rows.
+const KEY_WARPS: [u32; 5] = [8, 8, 8, 4, 4];
+
+macro_rules! of_dims {
+    ($name:literal) => {
+        [concat!($name, "_32"), concat!($name, "_48"), concat!($name, "_64"), concat!($name, "_80"), concat!($name, "_128")]
+    };
+}
+
+/// By element type, few or many rows, and head dimension.
+const FUNCTIONS: [[[&str; 5]; 2]; 2] = [
+    [of_dims!("attention_few_f16"), of_dims!("attention_many_f16")],
+    [of_dims!("attention_few_bf16"), of_dims!("attention_many_bf16")],
+];
+
+/// The `AttentionShape` of `attention.cuh`, in elements of 16 bits.
+struct AttentionShape {
+    /// Whether warps share the keys.
+    merged: bool,
+    threads: u32,
+    queries: u32,
+    tile: u32,
+    stride: u32,
+    stage: u32,
+    stages: u32,
+    merge: u32,
+}
+
+impl AttentionShape {
+    fn new(dim: u32, key_warps: u32) -> Self {
+        let merged = key_warps > 1;
+        let (queries, tile, stride) = if merged { (16, 16 * key_warps, dim + 8) } else { (64, 64, dim + 8) };
+        let stage = 2 * tile * stride;
+        Self {
+            merged,
+            threads: if merged { 32 * key_warps } else { 128 },
+            queries,
+            tile,
+            stride,
+            stage,
+            stages: if merged && 3 * 2 * stage <= 88 << 10 { 3 } else { 2 },
+            merge: key_warps * 16 * (dim + 4 + 2) * 4,
+        }
+    }
+
+    /// Bytes of shared memory.
+    fn shared(&self, keys: u32) -> u32 {
+        if !self.merged {
+            return self.stages * self.stage * 2;
+        }
+        let stages = keys.div_ceil(self.tile).min(self.stages) * self.stage * 2;
+        self.queries * self.stride * 2 + stages.max(self.merge)
+    }
 }
 
 /// A warp a query row and head; in shared memory its query, its result and 32 weights in single precision.

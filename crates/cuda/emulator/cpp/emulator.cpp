@@ -84,7 +84,10 @@ void fiber_main() {
   for (;;) {
     machine.run(machine.arguments);
     Fiber &fiber = *machine.current;
-    if (!fiber.issued.empty() || !fiber.groups.empty()) fail("the thread ends before its asynchronous copies");
+    for (const std::vector<Copy> &group : fiber.groups)
+      if (!group.empty()) fail("the thread ends before its asynchronous copies");
+    if (!fiber.issued.empty()) fail("the thread ends before its asynchronous copies");
+    fiber.groups.clear();
     fiber.state = State::kEnded;
     machine.ended++;
     leave();

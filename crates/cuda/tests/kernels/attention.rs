@@ -145,6 +145,45 @@ fn attention_of_any_size_equals_double_precision() {
     }
 }
 
+/// A device on which the rows of tests are few.
+const LARGE: Limits = Limits { multiprocessors: 4096, shared: 227 << 10 };
+
+#[test]
+fn attention_by_tensor_cores_equals_double_precision() {
+    let mut random = Random(43);
+    let mut functions = std::collections::BTreeSet::new();
+    for round in 0..72 {
+        let element = [Element::F16, Element::BF16][round % 2];
+        let dim = [48, 64, 72, 128, 80, 32, 8, 104, 20][random.below(9)];
+        let limits = if random.coin() { LARGE } else { LIMITS };
+        let kv_heads = 1 + random.below(2);
+        let rows = 1 + random.below(140);
+        let causal = random.below(3) == 0;
+        let keys = if causal { rows } else { 1 + random.below(300) };
+        let heads = kv_heads * if limits == LIMITS { 4 } else { 1 + random.below(2) };
+        let groups = 1 + random.below(2);
+        functions.insert(run(Case { groups, kv_heads, heads, causal, limits, ..case(element, rows, keys, heads, dim) }, &mut random));
+    }
+    assert!(functions.len() >= 18, "{functions:?}");
+}
+
+#[test]
+fn attention_at_the_sizes_of_gr00t() {
+    let mut random = Random(44);
+    let gpu = Limits { multiprocessors: 132, shared: 227 << 10 };
+    // DiT: text, images, itself. Few heads of it, by a device that is as much smaller.
+    for (rows, keys) in [(51, 53), (51, 324), (41, 41)] {
+        let few = run(Case { limits: LARGE, ..case(Element::F16, rows, keys, 2, 48) }, &mut random);
+        assert_eq!(few, "attention_few_f16_48");
+    }
+    // Language: two query heads a key head, causal.
+    let language = Case { kv_heads: 1, causal: true, ..case(Element::F16, 280, 280, 2, 128) };
+    assert_eq!(run(Case { limits: gpu, ..language }, &mut random), "attention_many_f16_128");
+    // Vision and fusion.
+    assert_eq!(run(Case { groups: 2, limits: gpu, ..case(Element::BF16, 257, 257, 1, 72) }, &mut random), "attention_many_bf16_80");
+    assert_eq!(run(Case { limits: gpu, ..case(Element::F16, 261, 261, 1, 64) }, &mut random), "attention_many_f16_64");
+}
+
 #[test]
 fn attention_reads_keys_and_queries_after_the_launch_before() {
     for early in [false, true] {
