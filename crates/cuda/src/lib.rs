@@ -2,3 +2,5 @@
 
 pub mod kernels;
 pub mod launch;
+pub mod plan;
+pub mod tactics;

@@ -10,7 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use vla_base::tensor::{DType, Dim};
 
+use crate::Symbols;
+use crate::provenance::hash;
+
 mod check;
+mod parts;
+mod size;
+
+pub use size::{Size, resolve};
 
 /// Format of the file; another one is refused.
 pub const FORMAT: u32 = 1;
@@ -26,7 +33,10 @@ pub fn path_beside(onnx: &Path) -> PathBuf {
 pub struct Program {
     /// [`FORMAT`]
     pub format: u32,
-    /// Every tensor that is not a weight. Sizes may be symbols of the inputs, and sums of them with numbers (`T+324`).
+    /// SHA-256 of the ONNX file that it was written with, in hex.
+    pub network: String,
+    /// Every tensor that is not a weight. Sizes may be symbols of the inputs, and sums and products of them with numbers (`T+324`,
+    /// `6*T`).
     pub values: Vec<Value>,
     /// Inputs, as indices of values.
     pub inputs: Vec<usize>,
@@ -74,7 +84,8 @@ pub enum Source {
 }
 
 /// A matrix to read: all of a value or weight whose last dimension is the row's width, or `columns` of its columns from `column`
-/// on, from row `row` on. Of several leading dimensions the rows are those of all of them.
+/// on, from row `row` on. Of several leading dimensions the rows are those of all of them. A source of one dimension is one row, or,
+/// read with one column, as many rows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operand {
@@ -100,7 +111,7 @@ fn is_zero(n: &usize) -> bool {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByHead {
-    /// `[rows, heads * dim]`; with `heads_first` all of a value `[groups, heads, rows, dim]`, `groups` being 1.
+    /// `[rows, heads * dim]`. With `heads_first` these are the rows and columns of a whole value `[1, heads, rows, dim]`.
     pub rows: Operand,
     /// Whether heads are outside of rows in memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -260,9 +271,9 @@ pub enum Operation {
     },
     /// Elements in another order: `x` seen as `dims`, with axis `i` of the result being axis `order[i]`. At most six axes.
     Permute {
-        /// All elements of a value or weight, in order.
-        x: Source,
-        /// What it is seen as.
+        /// `[rows, columns]`
+        x: Operand,
+        /// What it is seen as: its rows are the product of the first axes, its columns that of the others.
         dims: Vec<Dim>,
         /// Axes.
         order: Vec<usize>,
@@ -346,11 +357,57 @@ impl Program {
         Ok(program)
     }
 
+    /// Reads and checks the file beside an ONNX file, which it must have been written with.
+    ///
+    /// # Errors
+    /// [`ProgramError`].
+    pub fn read_beside(onnx: &Path) -> Result<Self, ProgramError> {
+        let path = path_beside(onnx);
+        let program = Self::read(&path)?;
+        let found = hash::file_sha256(onnx).map_err(|source| ProgramError::Io { path: onnx.to_path_buf(), source })?;
+        if program.network != found {
+            let file = onnx.file_name().unwrap_or_default().display();
+            let reason = format!("expected {file} with the SHA-256 {}, found {found}", program.network);
+            return Err(ProgramError::Invalid { path, reason });
+        }
+        Ok(program)
+    }
+
     /// Whether everything that an engine relies on holds.
     ///
     /// # Errors
     /// What is wrong, with the number of the operation, expected and found.
     pub fn check(&self) -> Result<(), String> {
         check::check(self)
+    }
+
+    /// Dimensions of all values for these values of the symbols, for which every operand lies inside its source.
+    ///
+    /// # Errors
+    /// A symbol without a value, or the number of an operation that reads rows which its source does not have.
+    pub fn dims(&self, symbols: &Symbols) -> Result<Vec<Vec<usize>>, String> {
+        check::dims(self, symbols)
+    }
+
+    /// The file's text: one value, weight or operation a line.
+    ///
+    /// # Errors
+    /// None that input can cause.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        let lines = |items: Vec<String>| format!("[\n  {}\n]", items.join(",\n  "));
+        let values = self.values.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let weights = self.weights.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let operations = self.operations.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let fields = [
+            ("format", serde_json::to_string(&self.format)?),
+            ("network", serde_json::to_string(&self.network)?),
+            ("inputs", serde_json::to_string(&self.inputs)?),
+            ("outputs", serde_json::to_string(&self.outputs)?),
+            ("values", lines(values)),
+            ("weights", lines(weights)),
+            ("operations", lines(operations)),
+        ];
+        let fields: Vec<String> = fields.into_iter().map(|(name, text)| format!("\"{name}\": {text}")).collect();
+        Ok(format!("{{\n{}\n}}\n", fields.join(",\n")))
     }
 }

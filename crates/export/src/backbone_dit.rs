@@ -28,6 +28,7 @@ pub const LAYOUT: Layout = Layout {
     cuts: false,
     backbone: true,
     embedding: false,
+    operations: false,
     constants: STEPS,
     reads: |_| true,
     write: |writer, network| write(writer, network, false),

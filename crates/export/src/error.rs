@@ -206,6 +206,14 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
+    /// The list of operations of a stage cannot be written.
+    #[error("stage `{stage}`: its network has no list of fused operations: {reason}; report it")]
+    Operations {
+        /// The stage.
+        stage: String,
+        /// What no operation expresses, or what is wrong with the list.
+        reason: String,
+    },
     /// A name is used twice in one graph.
     #[error("value `{name}` of the graph: expected {expected}, found another value of this name: {found}")]
     DuplicateName {

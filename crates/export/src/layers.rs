@@ -16,10 +16,12 @@ pub mod vision;
 
 use std::collections::BTreeMap;
 
+use super::onnx::pieces::Meaning;
 use super::onnx::{Graph, Value};
 use super::weights::{Weight, Weights};
 use super::{Error, Options};
 use vla_base::tensor::{DType, Dim};
+use vla_engines::operations::NormKind;
 
 /// A graph, the weights that go into it and the switches of the export.
 pub struct Net<'a> {
@@ -207,22 +209,28 @@ impl Net<'_> {
 
     /// LayerNorm without learned weights.
     pub(crate) fn plain_norm(&mut self, x: &Value, width: usize, eps: f32) -> Result<Value, Error> {
+        let start = self.graph.start();
         let ones = self.place(&Weight::computed(&format!("ones[{width}]"), &[width], &vec![1.0; width]))?;
         let zeros = self.place(&Weight::computed(&format!("zeros[{width}]"), &[width], &vec![0.0; width]))?;
-        self.graph.layer_norm(x, &ones, &zeros, eps)
+        let result = self.graph.layer_norm(x, &ones, &zeros, eps)?;
+        let norm = Meaning::Norm { kind: NormKind::Layer, x: x.clone(), weight: None, eps };
+        Ok(self.graph.piece(start, norm, result))
     }
 
     /// RMSNorm along the last axis, the mean of squares in single precision whatever the export's type.
     pub(crate) fn rms_norm(&mut self, x: &Value, name: &str, width: usize, eps: f32) -> Result<Value, Error> {
+        let start = self.graph.start();
         let weight = self.weight(&format!("{name}.weight"), &[width])?;
         let wide = self.graph.cast(x, DType::F32);
         let square = self.graph.mul(&wide, &wide)?;
         let mean = self.graph.mean_last(&square)?;
-        let eps = self.graph.scalar(eps, DType::F32)?;
-        let shifted = self.graph.add(&mean, &eps)?;
+        let least = self.graph.scalar(eps, DType::F32)?;
+        let shifted = self.graph.add(&mean, &least)?;
         let root = self.graph.sqrt(&shifted);
         let unit = self.graph.div(&wide, &root)?;
         let unit = self.graph.cast(&unit, x.dtype());
-        self.graph.mul(&unit, &weight)
+        let result = self.graph.mul(&unit, &weight)?;
+        let norm = Meaning::Norm { kind: NormKind::Rms, x: x.clone(), weight: Some(weight), eps };
+        Ok(self.graph.piece(start, norm, result))
     }
 }

@@ -12,7 +12,7 @@ use super::model::Head;
 use super::onnx::graph::GraphFiles;
 use super::onnx::{Graph, Value};
 use super::weights::{Weight, Weights};
-use super::{Error, Model, Options, View, tensor_file};
+use super::{Error, Model, Options, View, operations, tensor_file};
 use vla_base::tensor::{DType, Dim, TensorSpec};
 
 /// Fewest, most usual and most of a symbolic dimension.
@@ -33,6 +33,8 @@ pub struct Layout {
     pub backbone: bool,
     /// Whether rows of the token embedding are gathered on the host.
     pub embedding: bool,
+    /// Whether each network's list of fused operations is written beside it.
+    pub operations: bool,
     /// File of the constants that change from step to step, and its tensors.
     pub constants: (&'static str, &'static [&'static str]),
     /// Which weights it reads.
@@ -252,7 +254,13 @@ impl Writer<'_> {
             graph.inputs().into_iter().map(policy_name),
             graph.outputs().into_iter().map(policy_name),
         );
+        // Those of a network with outputs for measurements would be none that runs on a robot.
+        let listed = self.layout.operations && !self.measured && !options.debug_outputs;
+        let program = if listed { Some(operations::program(&graph)?) } else { None };
         stage.files = graph.finish()?;
+        if let Some(program) = program {
+            operations::write(program, &stage.name, &stage.files.model)?;
+        }
         self.stages.push(stage);
         Ok(())
     }

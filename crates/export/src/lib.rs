@@ -5,6 +5,7 @@
 //!
 //! - [`family`]: what differs between releases of the model
 //! - [`layers`]: the network as functions on an [`onnx::Graph`], by sizes ([`model`]) and a source of [`weights`]
+//! - `operations`: the same network as a list of fused operations, beside its ONNX file
 //! - [`layout`]: how the network is cut into the stages of a policy ([`split`], [`backbone_dit`], [`vendor`])
 //! - [`checkpoint`], [`inventory`]: the weights that a checkpoint must have
 //! - [`lora`]: adapters of PEFT, merged while the weights are written
@@ -36,6 +37,7 @@ pub mod layout;
 pub mod lora;
 pub mod model;
 pub mod onnx;
+mod operations;
 mod policy_yaml;
 mod position_table;
 pub mod progress;

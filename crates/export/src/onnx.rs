@@ -8,6 +8,7 @@ pub mod activation_range;
 pub(crate) mod external;
 pub(crate) mod graph;
 pub(crate) mod ops;
+pub(crate) mod pieces;
 pub(crate) mod shape;
 
 pub use graph::{Graph, Value};

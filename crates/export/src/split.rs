@@ -35,6 +35,7 @@ pub const LAYOUT: Layout = Layout {
     cuts: true,
     backbone: true,
     embedding: true,
+    operations: true,
     constants: (CONSTANTS, &["modulation", "dt"]),
     reads: |_| true,
     write: stages,

@@ -37,6 +37,7 @@ pub const LAYOUT: Layout = Layout {
     cuts: false,
     backbone: false,
     embedding: true,
+    operations: false,
     constants: STEPS,
     reads,
     write,

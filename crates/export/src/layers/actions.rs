@@ -5,6 +5,7 @@ use super::{Net, fixed};
 use crate::Error;
 use crate::model::Head;
 use crate::onnx::Value;
+use crate::onnx::pieces::Meaning;
 use crate::weights::Weight;
 use vla_base::tensor::DType;
 use vla_engines::onnx::FP32_SCOPE;
@@ -76,6 +77,7 @@ pub(crate) fn decode_actions(net: &mut Net<'_>, head: &Head, features: &Value) -
 }
 
 /// Inputs of an Euler update, all in single precision.
+#[derive(Clone)]
 pub(crate) struct Euler {
     /// `[horizon, dims]`
     pub actions: Value,
@@ -101,11 +103,14 @@ impl Euler {
     }
 
     fn next(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
-        let velocity = net.graph.cast(velocity, DType::F32);
-        net.tap("velocity", &velocity)?;
+        let start = net.graph.start();
+        let wide = net.graph.cast(velocity, DType::F32);
+        net.tap("velocity", &wide)?;
         let strength = net.graph.reshape(&self.strength, &fixed([head.horizon, 1]))?;
         let rate = net.graph.mul(&strength, &self.dt)?;
-        let change = net.graph.mul(&velocity, &rate)?;
-        net.graph.add(&self.actions, &change)
+        let change = net.graph.mul(&wide, &rate)?;
+        let next = net.graph.add(&self.actions, &change)?;
+        let Self { actions, dt, strength } = self.clone();
+        Ok(net.graph.piece(start, Meaning::Euler { actions, velocity: velocity.clone(), dt, strength }, next))
     }
 }

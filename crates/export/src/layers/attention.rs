@@ -3,6 +3,7 @@
 use super::Net;
 use crate::Error;
 use crate::onnx::Value;
+use crate::onnx::pieces::Meaning;
 use vla_base::tensor::{DType, Dim};
 
 /// Heads of one attention.
@@ -42,8 +43,8 @@ impl Net<'_> {
         self.graph.reshape(x, &[Dim::Fixed(groups), rows, Dim::Fixed(count), Dim::Fixed(dim)])
     }
 
-    /// Attention of `q` to `k`, `v` (each `[groups, heads, rows, dim]`), with an optional additive mask, as
-    /// `[groups * rows, heads * dim]`. The scale is applied to `q`: products of unscaled half-precision rows overflow.
+    /// Attention of `q` to `k`, `v` (each `[groups, heads, rows, dim]`; a head of `k` and `v` may serve several of `q`), with an optional
+    /// additive mask, as `[groups * rows, heads * dim]`. The scale is applied to `q`: products of unscaled half-precision rows overflow.
     pub fn attention(
         &mut self,
         q: &Value,
@@ -52,7 +53,24 @@ impl Net<'_> {
         heads: Heads,
         mask: Option<&Value>,
     ) -> Result<Value, Error> {
-        let q = self.graph.scale(q, (1.0 / (heads.dim as f64).sqrt()) as f32)?;
+        let start = self.graph.start();
+        let scale = (1.0 / (heads.dim as f64).sqrt()) as f32;
+        let result = self.scaled_dot_product(q, [k, v], heads, scale, mask)?;
+        let [q, k, v] = [q, k, v].map(Clone::clone);
+        let attention = Meaning::Attention { q, k, v, scale, mask: mask.cloned() };
+        Ok(self.graph.piece(start, attention, result))
+    }
+
+    fn scaled_dot_product(
+        &mut self,
+        q: &Value,
+        [k, v]: [&Value; 2],
+        heads: Heads,
+        scale: f32,
+        mask: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let (k, v) = (&self.repeat(k, heads)?, &self.repeat(v, heads)?);
+        let q = self.graph.scale(q, scale)?;
         let k = self.graph.transpose(k, &[0, 1, 3, 2])?;
         let mut scores = self.graph.matmul(&q, &k)?;
         if let Some(mask) = mask {
@@ -67,5 +85,20 @@ impl Net<'_> {
             None => Dim::Fixed(0),
         };
         self.graph.reshape(&rows_first, &[rows, Dim::Fixed(heads.count * heads.dim)])
+    }
+
+    /// Each of the key or value heads `x` once for every head of the queries that it serves.
+    fn repeat(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
+        let (kv_heads, rows) = match x.dims() {
+            [_, Dim::Fixed(kv_heads), rows, _] if *kv_heads != heads.count && *kv_heads > 0 => (*kv_heads, rows.clone()),
+            _ => return Ok(x.clone()),
+        };
+        let Heads { groups, count, dim } = heads;
+        let [groups, dim] = [groups, dim].map(Dim::Fixed);
+        let shape =
+            |copies: usize| [groups.clone(), Dim::Fixed(kv_heads), Dim::Fixed(copies), rows.clone(), dim.clone()];
+        let single = self.graph.reshape(x, &shape(1))?;
+        let copies = self.graph.expand(&single, &shape(count / kv_heads))?;
+        self.graph.reshape(&copies, &[groups.clone(), Dim::Fixed(count), rows.clone(), dim.clone()])
     }
 }

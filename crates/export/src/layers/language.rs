@@ -7,6 +7,7 @@ use super::rope::Rotation;
 use super::{Net, fixed, vision};
 use crate::model::Language;
 use crate::onnx::Value;
+use crate::onnx::pieces::Meaning;
 use crate::weights::Weight;
 use crate::{Error, Model};
 use vla_base::tensor::{DType, Dim};
@@ -239,6 +240,7 @@ fn running_sum(net: &mut Net<'_>, x: &Value, most: usize) -> Result<Value, Error
 /// `[S, S]`: 0 where a row may look, the type's lowest half otherwise.
 fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Sequence<'_>) -> Result<Value, Error> {
     let dim = count.dims()[0].clone();
+    let start = net.graph.start();
     let queries = net.graph.reshape(count, &[dim.clone(), Dim::Fixed(1)])?;
     // A place that is not attended to is later than all.
     let keys = match length.attended {
@@ -252,7 +254,8 @@ fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Sequence<'_>) -> Resul
     let keys = net.graph.reshape(&keys, &[Dim::Fixed(1), dim])?;
     let later = net.graph.greater(&keys, &queries)?;
     let (hidden, visible) = net.hidden_and_visible()?;
-    net.graph.choose(&later, &hidden, &visible)
+    let mask = net.graph.choose(&later, &hidden, &visible)?;
+    Ok(if length.attended.is_none() { net.graph.piece(start, Meaning::CausalMask, mask) } else { mask })
 }
 
 fn layer(
@@ -293,30 +296,9 @@ fn attention(
     let parts = [("q_proj", query_heads), ("k_proj", key_heads), ("v_proj", key_heads)];
     let parts = parts.map(|(part, heads)| (part, heads.count * head_dim));
     let rows = net.linears(x, name, &parts, width, false)?;
-    let mut turned = |part: &str, rows: &Value, heads: Heads| {
-        let by_head = net.by_head(rows, heads)?;
-        let normed = net.rms_norm(&by_head, &format!("{name}.{part}_norm"), head_dim, eps)?;
-        let heads_first = net.graph.transpose(&normed, &[0, 2, 1, 3])?;
-        net.rotate(&heads_first, rotation)
-    };
-    let q = turned("q", &rows[0], query_heads)?;
-    let k = turned("k", &rows[1], key_heads)?;
+    let q = net.norm_and_rotate(&rows[0], query_heads, (&format!("{name}.q_norm"), eps), rotation)?;
+    let k = net.norm_and_rotate(&rows[1], key_heads, (&format!("{name}.k_norm"), eps), rotation)?;
     let v = net.split_heads(&rows[2], key_heads)?;
-    let (k, v) = (repeat(net, language, &k)?, repeat(net, language, &v)?);
     let mixed = net.attention(&q, &k, &v, query_heads, Some(mask))?;
     net.linear(&mixed, &format!("{name}.o_proj"), language.heads * head_dim, width, false)
-}
-
-/// Each key or value head once for every query head that it serves.
-fn repeat(net: &mut Net<'_>, language: &Language, x: &Value) -> Result<Value, Error> {
-    let Language { heads, kv_heads, head_dim, .. } = *language;
-    if heads == kv_heads {
-        return Ok(x.clone());
-    }
-    let rows = x.dims()[2].clone();
-    let shape =
-        |copies: usize| [Dim::Fixed(1), Dim::Fixed(kv_heads), Dim::Fixed(copies), rows.clone(), Dim::Fixed(head_dim)];
-    let single = net.graph.reshape(x, &shape(1))?;
-    let copies = net.graph.expand(&single, &shape(heads / kv_heads))?;
-    net.graph.reshape(&copies, &[Dim::Fixed(1), Dim::Fixed(heads), rows, Dim::Fixed(head_dim)])
 }

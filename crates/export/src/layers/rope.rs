@@ -3,13 +3,16 @@
 use half::bf16;
 
 use super::Net;
+use super::attention::Heads;
 use crate::Error;
 use crate::model::{Language, RopeFrequencies};
 use crate::onnx::Value;
+use crate::onnx::pieces::Meaning;
 use crate::weights::Weight;
 use vla_base::tensor::Dim;
 
 /// Cosines and sines for the rows of a sequence, `[S, head_dim]` each, both halves alike.
+#[derive(Clone)]
 pub struct Rotation {
     pub(crate) cos: Value,
     pub(crate) sin: Value,
@@ -67,6 +70,7 @@ impl Net<'_> {
 
     /// `x` `[groups, heads, rows, head_dim]` turned: `x cos + rotate_half(x) sin`.
     pub fn rotate(&mut self, x: &Value, rotation: &Rotation) -> Result<Value, Error> {
+        let start = self.graph.start();
         let half = match x.dim(3) {
             Some(Dim::Fixed(n)) => n / 2,
             _ => 0,
@@ -76,6 +80,27 @@ impl Net<'_> {
         let turned = self.graph.concat(&[&negated, &halves[0]], 3)?;
         let a = self.graph.mul(x, &rotation.cos)?;
         let b = self.graph.mul(&turned, &rotation.sin)?;
-        self.graph.add(&a, &b)
+        let result = self.graph.add(&a, &b)?;
+        let Rotation { cos, sin } = rotation.clone();
+        Ok(self.graph.piece(start, Meaning::Rotary { x: x.clone(), norm: None, cos, sin }, result))
+    }
+
+    /// `x` `[rows, heads * dim]` with each head normed, by the RMSNorm `name`, and turned: `[groups, heads, rows, dim]`.
+    pub(crate) fn norm_and_rotate(
+        &mut self,
+        x: &Value,
+        heads: Heads,
+        (name, eps): (&str, f32),
+        rotation: &Rotation,
+    ) -> Result<Value, Error> {
+        let start = self.graph.start();
+        let by_head = self.by_head(x, heads)?;
+        let normed = self.rms_norm(&by_head, name, heads.dim, eps)?;
+        let heads_first = self.graph.transpose(&normed, &[0, 2, 1, 3])?;
+        let result = self.rotate(&heads_first, rotation)?;
+        let weight = self.weight(&format!("{name}.weight"), &[heads.dim])?;
+        let Rotation { cos, sin } = rotation.clone();
+        let rotary = Meaning::Rotary { x: x.clone(), norm: Some((weight, eps)), cos, sin };
+        Ok(self.graph.piece(start, rotary, result))
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 
 use super::external::{Counter, ExternalData};
+use super::pieces::Piece;
 use super::proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, element_type,
@@ -25,7 +26,7 @@ const INLINE_BELOW: u64 = 1024;
 /// A tensor in a [`Graph`]: the result of an operator, an input or an initializer.
 #[derive(Clone, Debug)]
 pub struct Value {
-    id: usize,
+    pub(crate) id: usize,
     dtype: DType,
     dims: Vec<Dim>,
 }
@@ -62,14 +63,14 @@ pub enum Attribute {
     Ints(Vec<i64>),
 }
 
-pub(super) struct Node {
+pub(crate) struct Node {
     pub operator: &'static str,
-    name: String,
+    pub name: String,
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
     /// Of its outputs.
     pub dtype: DType,
-    attributes: Vec<(&'static str, Attribute)>,
+    pub attributes: Vec<(&'static str, Attribute)>,
 }
 
 /// The files of a finished graph.
@@ -85,11 +86,15 @@ pub struct GraphFiles {
 pub struct Graph {
     name: String,
     path: PathBuf,
-    pub(super) names: Vec<String>,
-    pub(super) nodes: Vec<Node>,
-    inputs: Vec<Value>,
-    pub(super) outputs: Vec<(usize, TensorSpec)>,
-    initializers: Vec<TensorProto>,
+    pub(crate) names: Vec<String>,
+    /// Element type and dimensions of each value.
+    pub(crate) shapes: Vec<(DType, Vec<Dim>)>,
+    pub(crate) nodes: Vec<Node>,
+    /// Runs of nodes that are one operation, an inner one before the outer.
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) inputs: Vec<Value>,
+    pub(crate) outputs: Vec<(usize, TensorSpec)>,
+    pub(crate) initializers: Vec<TensorProto>,
     known: BTreeMap<String, Value>,
     scopes: Vec<String>,
     external: ExternalData,
@@ -104,7 +109,9 @@ impl Graph {
             name: name.to_owned(),
             path: path.to_path_buf(),
             names: Vec::new(),
+            shapes: Vec::new(),
             nodes: Vec::new(),
+            pieces: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             initializers: Vec::new(),
@@ -156,6 +163,7 @@ impl Graph {
 
     fn value(&mut self, name: String, dtype: DType, dims: Vec<Dim>) -> Value {
         self.names.push(name);
+        self.shapes.push((dtype, dims.clone()));
         Value { id: self.names.len() - 1, dtype, dims }
     }
 

@@ -3,9 +3,11 @@
 use half::{bf16, f16};
 
 use super::graph::{Attribute, Graph, Value};
+use super::pieces::Meaning;
 use super::shape;
 use crate::Error;
 use vla_base::tensor::{DType, Dim, display_dims};
+use vla_engines::operations::Activation;
 
 fn show(values: &[&Value]) -> String {
     let parts: Vec<String> = values.iter().map(|v| format!("{} {}", v.dtype(), display_dims(v.dims()))).collect();
@@ -130,23 +132,28 @@ impl Graph {
 
     /// `x * sigmoid(x)`.
     pub fn silu(&mut self, x: &Value) -> Result<Value, Error> {
+        let start = self.start();
         let gate = self.unary("Sigmoid", x);
-        self.mul(x, &gate)
+        let result = self.mul(x, &gate)?;
+        Ok(self.piece(start, Meaning::Activation { activation: Activation::Silu, x: x.clone() }, result))
     }
 
     /// Exact GELU, `x/2 (1 + erf(x / sqrt 2))`, in the order that runtimes recognise and fuse.
     pub(crate) fn gelu_erf(&mut self, x: &Value) -> Result<Value, Error> {
+        let start = self.start();
         let root = self.scalar(std::f32::consts::SQRT_2, x.dtype())?;
         let one = self.scalar(1.0, x.dtype())?;
         let scaled = self.div(x, &root)?;
         let erf = self.unary("Erf", &scaled);
         let gate = self.add(&erf, &one)?;
         let product = self.mul(x, &gate)?;
-        self.scale(&product, 0.5)
+        let result = self.scale(&product, 0.5)?;
+        Ok(self.piece(start, Meaning::Activation { activation: Activation::GeluErf, x: x.clone() }, result))
     }
 
     /// GELU by tanh, `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, in the order that runtimes recognise and fuse.
     pub(crate) fn gelu_tanh(&mut self, x: &Value) -> Result<Value, Error> {
+        let start = self.start();
         let three = self.scalar(3.0, x.dtype())?;
         let one = self.scalar(1.0, x.dtype())?;
         let cube = self.elementwise("Pow", x, &three, None)?;
@@ -156,7 +163,8 @@ impl Graph {
         let tanh = self.unary("Tanh", &inner);
         let gate = self.add(&tanh, &one)?;
         let half = self.scale(x, 0.5)?;
-        self.mul(&half, &gate)
+        let result = self.mul(&half, &gate)?;
+        Ok(self.piece(start, Meaning::Activation { activation: Activation::GeluTanh, x: x.clone() }, result))
     }
 
     /// Conversion to another element type; `x` itself when it has it already.
@@ -289,12 +297,14 @@ impl Graph {
         let Some(dim) = x.dims().first() else {
             return Err(self.misfit("Shape", "at least one axis", &[x]));
         };
+        let start = self.start();
         let size = self.node("Shape", &[x], vec![], DType::I64, vec![Dim::Fixed(x.dims().len())]);
         let first = self.bytes("scalar[0]i64", DType::I64, &[], &0_i64.to_le_bytes())?;
         let size = self.node("Gather", &[&size, &first], vec![("axis", Attribute::Int(0))], DType::I64, vec![]);
         let size = self.cast(&size, DType::I32);
         let (zero, one) = (self.scalar_i32(0)?, self.scalar_i32(1)?);
-        Ok(self.node("Range", &[&zero, &size, &one], vec![], DType::I32, vec![dim.clone()]))
+        let count = self.node("Range", &[&zero, &size, &one], vec![], DType::I32, vec![dim.clone()]);
+        Ok(self.piece(start, Meaning::Count, count))
     }
 
     /// Softmax along the last axis.
