@@ -226,7 +226,7 @@ __device__ __forceinline__ void merge(const AttentionArguments &a, int group, in
       sum += share * about[w * 16 + row].y;
       out.x += share * part.x, out.y += share * part.y;
     }
-    store_result<T>(a, group, head, first_row + row, channel, make_float2(out.x / sum, out.y / sum));
+    store_result<T>(a, group, head, first_row + row, channel, make_float2(fast_divide(out.x, sum), fast_divide(out.y, sum)));
   }
 }
 
@@ -280,10 +280,12 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
     merge<T, dim, key_warps>(a, block.group, block.head, first_row, reinterpret_cast<float *>(block.stages), rows);
   } else {
 #pragma unroll
-    for (int half = 0; half < 2; half++)
+    for (int half = 0; half < 2; half++) {
+      const float share = fast_divide(1.f, rows.sum[half]);
 #pragma unroll
       for (int n = 0; n < dim / 8; n++)
         store_result<T>(a, block.group, block.head, first_row + lane / 4 + half * 8, n * 8 + lane % 4 * 2,
-                        make_float2(rows.out[n][2 * half] / rows.sum[half], rows.out[n][2 * half + 1] / rows.sum[half]));
+                        make_float2(rows.out[n][2 * half] * share, rows.out[n][2 * half + 1] * share));
+    }
   }
 }

@@ -12,7 +12,7 @@
 #endif
 
 #define KERNELS_OF(element, T)                                                \
-  KERNEL(norm_##element, NormArguments, 1024, norm<T>)                        \
+  KERNEL(norm_##element, NormArguments, 512, norm<T>)                         \
   KERNEL(elementwise_##element, ElementwiseArguments, 256, elementwise<T>)    \
   KERNEL(rotary_##element, RotaryArguments, 128, rotary<T>)                   \
   KERNEL(euler_##element, EulerArguments, 256, euler<T>)                      \

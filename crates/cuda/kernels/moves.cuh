@@ -2,7 +2,7 @@
 #pragma once
 #include "elements.cuh"
 
-__device__ __forceinline__ void gather(const GatherArguments &a) {
+__device__ __forceinline__ void gather_rows(const GatherArguments &a) {
   const unsigned units = static_cast<unsigned>((a.bytes + 15) / 16), i = blockIdx.x * blockDim.x + threadIdx.x;
   const int row = i / units;
   const int64_t first = static_cast<int64_t>(i % units) * 16;
@@ -56,7 +56,7 @@ __device__ __forceinline__ void permute_words(const PermuteArguments &a, int64_t
   }
 }
 
-__device__ __forceinline__ void permute(const PermuteArguments &a) {
+__device__ __forceinline__ void permute_elements(const PermuteArguments &a) {
   int64_t total = 1;
 #pragma unroll
   for (int d = 0; d < 6; d++) total *= a.dims[d];

@@ -6,7 +6,7 @@
 #include "elements.cuh"
 
 constexpr int kNarrow = 256;      // elements that one warp norms
-constexpr int kMaxWarps = 32;
+constexpr int kMaxWarps = 16;
 
 // Elements of a piece that warp `warp` of `threads` threads has.
 __device__ __forceinline__ int elements_of_warp(int width, int threads, int warp) {
@@ -107,7 +107,7 @@ __device__ __forceinline__ void norm(const NormArguments &a) {
 
   // A warp's mean and squared deviations from it; then all warps' by one barrier.
   const int mine = narrow ? a.width : elements_of_warp(a.width, threads, warp);
-  float mean = a.kind == 0 && mine > 0 ? warp_sum(total) / mine : 0.f;
+  float mean = a.kind == 0 && mine > 0 ? fast_divide(warp_sum(total), mine) : 0.f;
   float squares = squares_of(v, mean, a.width - column);
   for (int c = column + step; c < a.width; c += step) {
     float more[kChunk];
@@ -120,14 +120,14 @@ __device__ __forceinline__ void norm(const NormArguments &a) {
     __syncthreads();
     mean = squares = 0.f;
     for (int w = 0; w < threads / 32; w++) mean += moments[w].x * elements_of_warp(a.width, threads, w);
-    mean /= a.width;
+    mean = fast_divide(mean, a.width);
     for (int w = 0; w < threads / 32; w++) {
       const float apart = moments[w].x - mean;
       squares += moments[w].y + apart * apart * elements_of_warp(a.width, threads, w);
     }
   }
 
-  const float rate = 1.f / sqrtf(squares / a.width + a.eps);
+  const float rate = fast_rsqrt(fast_divide(squares, a.width) + a.eps);
   p.finish(column, mean, rate, v, factor, offset);
   for (int c = column + step; c < a.width; c += step) {
     float more[kChunk];

@@ -57,7 +57,7 @@ __device__ __forceinline__ void elementwise(const ElementwiseArguments &a) {
   store_chunk(row_of<T>(a.y, row) + column, count, is_aligned<T>(a.y), v);
 }
 
-__device__ __forceinline__ void cast(const CastArguments &a) {
+__device__ __forceinline__ void cast_elements(const CastArguments &a) {
   const unsigned chunks = (a.columns + kChunk - 1) / kChunk, i = blockIdx.x * blockDim.x + threadIdx.x;
   const int row = i / chunks, column = i % chunks * kChunk, count = a.columns - column;
   if (row >= a.rows) return;

@@ -41,7 +41,7 @@ __device__ __forceinline__ void rotary(const RotaryArguments &a) {
       const float2 low = load_pair(x + i, both, aligned), high = load_pair(x + half + i, both, aligned);
       squares += low.x * low.x + low.y * low.y + high.x * high.x + high.y * high.y;
     }
-    rate = 1.f / sqrtf(warp_sum(squares) / a.dim + a.eps);
+    rate = fast_rsqrt(fast_divide(warp_sum(squares), a.dim) + a.eps);
   }
   for (int i = lane * 2; i < half; i += 64) {
     const bool both = i + 1 < half;

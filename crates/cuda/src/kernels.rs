@@ -57,7 +57,7 @@ const CHUNK: u64 = 8;
 /// Elements that one warp norms (`kNarrow`).
 const NARROW: u64 = 256;
 /// Bytes of the moments of a block's warps, before what a norm keeps in shared memory.
-const MOMENTS: u64 = 32 * 8;
+const MOMENTS: u64 = 16 * 8;
 /// Bytes of shared memory that a block may have on every architecture that the kernels are compiled for.
 const MOST_SHARED: u32 = 99 << 10;
 /// Largest number of blocks and of work items.
@@ -146,7 +146,7 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
     if width <= NARROW {
         return Ok(sizes.flat(pieces, 4, 128));
     }
-    let threads = width.div_ceil(CHUNK).next_multiple_of(32).min(1024);
+    let threads = width.div_ceil(CHUNK).next_multiple_of(32).min(512);
     let kept = width.saturating_sub(threads * CHUNK).next_multiple_of(CHUNK) * 4;
     Ok(Configuration { shared: sizes.shared(MOMENTS + kept, limits)?, ..sizes.flat(pieces, 1, threads) })
 }
@@ -230,7 +230,13 @@ const KEY_WARPS: [u32; 5] = [8, 8, 8, 4, 4];
 
 macro_rules! of_dims {
     ($name:literal) => {
-        [concat!($name, "_32"), concat!($name, "_48"), concat!($name, "_64"), concat!($name, "_80"), concat!($name, "_128")]
+        [
+            concat!($name, "_32"),
+            concat!($name, "_48"),
+            concat!($name, "_64"),
+            concat!($name, "_80"),
+            concat!($name, "_128"),
+        ]
     };
 }
 

@@ -195,6 +195,8 @@ inline uint32_t pack<__nv_bfloat16>(float low, float high) {
 }
 
 inline float fast_exp2(float x) { return exp2f(x); }
+inline float fast_divide(float a, float b) { return a / b; }
+inline float fast_rsqrt(float x) { return 1.f / sqrtf(x); }
 inline float fast_exp(float x) { return expf(x); }
 template <class A>
 inline A min(A a, A b) {

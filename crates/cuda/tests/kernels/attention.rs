@@ -162,7 +162,10 @@ fn attention_by_tensor_cores_equals_double_precision() {
         let keys = if causal { rows } else { 1 + random.below(300) };
         let heads = kv_heads * if limits == LIMITS { 4 } else { 1 + random.below(2) };
         let groups = 1 + random.below(2);
-        functions.insert(run(Case { groups, kv_heads, heads, causal, limits, ..case(element, rows, keys, heads, dim) }, &mut random));
+        functions.insert(run(
+            Case { groups, kv_heads, heads, causal, limits, ..case(element, rows, keys, heads, dim) },
+            &mut random,
+        ));
     }
     assert!(functions.len() >= 18, "{functions:?}");
 }
@@ -180,7 +183,10 @@ fn attention_at_the_sizes_of_gr00t() {
     let language = Case { kv_heads: 1, causal: true, ..case(Element::F16, 280, 280, 2, 128) };
     assert_eq!(run(Case { limits: gpu, ..language }, &mut random), "attention_many_f16_128");
     // Vision and fusion.
-    assert_eq!(run(Case { groups: 2, limits: gpu, ..case(Element::BF16, 257, 257, 1, 72) }, &mut random), "attention_many_bf16_80");
+    assert_eq!(
+        run(Case { groups: 2, limits: gpu, ..case(Element::BF16, 257, 257, 1, 72) }, &mut random),
+        "attention_many_bf16_80"
+    );
     assert_eq!(run(Case { limits: gpu, ..case(Element::F16, 261, 261, 1, 64) }, &mut random), "attention_many_f16_64");
 }
 

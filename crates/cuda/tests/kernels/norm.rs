@@ -127,7 +127,7 @@ fn norms_of_rows_beyond_the_registers_of_a_block() {
                 &Case {
                     rows: 2,
                     groups: 1,
-                    width: 8192 + 8 * (seed as usize % 2) + 4001 * (seed as usize / 2),
+                    width: 4096 + 8 * (seed as usize % 2) + 4001 * (seed as usize / 2),
                     parts: 1,
                 },
                 seed,
