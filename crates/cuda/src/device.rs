@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::cublas;
 use crate::driver::{Cuda, Properties};
-use crate::{DeviceBlock, Queue, Recording, Workspace, kernels};
+use crate::{DeviceBlock, Queue, Recording, Workspace};
 use vla_engines::memory::Footprint;
 use vla_engines::provenance::{self, DeviceIdentity};
 use vla_engines::{Error, Launch, Pass};
 
 mod backend;
+mod cubins;
 mod engine;
 mod instance;
 mod measure;
@@ -55,7 +56,7 @@ pub fn cublas_version() -> Result<String, Error> {
 
 /// Compute capabilities that this program has kernels for, e.g. `8.7`.
 pub fn compiled() -> Vec<String> {
-    kernels::CAPABILITIES.iter().map(|(major, minor)| format!("{major}.{minor}")).collect()
+    cubins::CAPABILITIES.iter().map(|(major, minor)| format!("{major}.{minor}")).collect()
 }
 
 /// This device as the records of accuracy name it.
@@ -93,7 +94,7 @@ impl Device {
         module::check_driver(&properties)?;
         let library = cublas::Library::open()?;
         cuda.enter()?;
-        let image = kernels::for_capability(properties.compute_capability);
+        let image = cubins::for_capability(properties.compute_capability);
         let module = image.map(|image| module::Module::load(&cuda, &properties, image)).transpose()?.map(Arc::new);
         let identity = identity(&properties, &library)?;
         let products = products::Products::new(&cuda, library)?;

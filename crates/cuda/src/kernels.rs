@@ -57,7 +57,7 @@ const CHUNK: u64 = 8;
 /// Elements that one warp norms (`kNarrow`).
 const NARROW: u64 = 256;
 /// Bytes of the moments of a block's warps, before what a norm keeps in shared memory.
-const MOMENTS: u64 = 32 * 8;
+const MOMENTS: u64 = 16 * 8;
 /// Bytes of shared memory that a block may have on every architecture that the kernels are compiled for.
 const MOST_SHARED: u32 = 99 << 10;
 /// Largest number of blocks and of work items.
@@ -146,7 +146,7 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
     if width <= NARROW {
         return Ok(sizes.flat(pieces, 4, 128));
     }
-    let threads = width.div_ceil(CHUNK).next_multiple_of(32).min(1024);
+    let threads = width.div_ceil(CHUNK).next_multiple_of(32).min(512);
     let kept = width.saturating_sub(threads * CHUNK).next_multiple_of(CHUNK) * 4;
     Ok(Configuration { shared: sizes.shared(MOMENTS + kept, limits)?, ..sizes.flat(pieces, 1, threads) })
 }
@@ -207,10 +207,86 @@ fn permute(a: &PermuteArguments) -> Result<Configuration, LaunchError> {
 }
 
 fn attention(element: Element, a: &AttentionArguments, limits: Limits) -> Result<Configuration, LaunchError> {
-    plain_attention(of_element!("attention_plain", element), a, limits)
+    let dim = DIMS.iter().position(|&dim| i64::from(dim) >= i64::from(a.dim));
+    let (Some(index), true) = (dim, element != Element::F32 && a.dim > 0) else {
+        return plain_attention(of_element!("attention_plain", element), a, limits);
+    };
+    // Blocks of 64 query rows where they occupy the device, or where keys would be read too often by blocks of 16.
+    let blocks = i64::from(a.heads) * i64::from(a.groups) * i64::from(a.rows.unsigned_abs().div_ceil(64));
+    let many = a.rows > 256 || blocks >= i64::from(limits.multiprocessors);
+    let shape = AttentionShape::new(DIMS[index], if many { 1 } else { KEY_WARPS[index] });
+    let function = FUNCTIONS[usize::from(element == Element::BF16)][usize::from(many)][index];
+    let sizes = Sizes(function);
+    let [blocks, heads, groups] = attention_grid(&sizes, a, shape.queries)?;
+    sizes.check("rows", a.rows, blocks <= 65535, "at most 65535 blocks of them")?;
+    let shared = sizes.shared(shape.shared(a.keys.unsigned_abs()).into(), limits)?;
+    Ok(Configuration { function, grid: [heads, blocks, groups], block: [shape.threads, 1, 1], shared })
 }
 
-/// A warp a query row and head; its query and its result in single precision in shared memory.
+/// Head dimensions that attention by tensor cores is compiled for; others are padded.
+const DIMS: [u32; 5] = [32, 48, 64, 80, 128];
+/// Warps that share the keys, of few query rows.
+const KEY_WARPS: [u32; 5] = [8, 8, 8, 4, 4];
+
+macro_rules! of_dims {
+    ($name:literal) => {
+        [
+            concat!($name, "_32"),
+            concat!($name, "_48"),
+            concat!($name, "_64"),
+            concat!($name, "_80"),
+            concat!($name, "_128"),
+        ]
+    };
+}
+
+/// By element type, few or many rows, and head dimension.
+const FUNCTIONS: [[[&str; 5]; 2]; 2] = [
+    [of_dims!("attention_few_f16"), of_dims!("attention_many_f16")],
+    [of_dims!("attention_few_bf16"), of_dims!("attention_many_bf16")],
+];
+
+/// The `AttentionShape` of `attention.cuh`, in elements of 16 bits.
+struct AttentionShape {
+    /// Whether warps share the keys.
+    merged: bool,
+    threads: u32,
+    queries: u32,
+    tile: u32,
+    stride: u32,
+    stage: u32,
+    stages: u32,
+    merge: u32,
+}
+
+impl AttentionShape {
+    fn new(dim: u32, key_warps: u32) -> Self {
+        let merged = key_warps > 1;
+        let (queries, tile, stride) = if merged { (16, 16 * key_warps, dim + 8) } else { (64, 64, dim + 8) };
+        let stage = 2 * tile * stride;
+        Self {
+            merged,
+            threads: if merged { 32 * key_warps } else { 128 },
+            queries,
+            tile,
+            stride,
+            stage,
+            stages: if merged && 3 * 2 * stage <= 88 << 10 { 3 } else { 2 },
+            merge: key_warps * 16 * (dim + 4 + 2) * 4,
+        }
+    }
+
+    /// Bytes of shared memory.
+    fn shared(&self, keys: u32) -> u32 {
+        if !self.merged {
+            return self.stages * self.stage * 2;
+        }
+        let stages = keys.div_ceil(self.tile).min(self.stages) * self.stage * 2;
+        self.queries * self.stride * 2 + stages.max(self.merge)
+    }
+}
+
+/// A warp a query row and head; in shared memory its query, its result and 32 weights in single precision.
 fn plain_attention(
     function: &'static str,
     a: &AttentionArguments,
@@ -218,7 +294,7 @@ fn plain_attention(
 ) -> Result<Configuration, LaunchError> {
     let sizes = Sizes(function);
     let grid = attention_grid(&sizes, a, 4)?;
-    let shared = sizes.shared(sizes.positive("dim", a.dim)? * 4 * 2 * 4, limits)?;
+    let shared = sizes.shared((sizes.positive("dim", a.dim)? * 2 + 32) * 4 * 4, limits)?;
     Ok(Configuration { function, grid, block: [128, 1, 1], shared })
 }
 
@@ -232,12 +308,4 @@ fn attention_grid(sizes: &Sizes, a: &AttentionArguments, rows: u32) -> Result<[u
     }
     sizes.check("kv_heads", a.kv_heads, a.heads % a.kv_heads == 0, "a divisor of heads")?;
     Ok([a.rows.unsigned_abs().div_ceil(rows), a.heads.unsigned_abs(), a.groups.unsigned_abs()])
-}
-
-/// Stand-in.
-pub const CAPABILITIES: &[(u32, u32)] = &[];
-
-/// Stand-in.
-pub fn for_capability(_: (u32, u32)) -> Option<&'static [u8]> {
-    None
 }

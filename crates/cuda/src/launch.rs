@@ -69,6 +69,25 @@ pub enum Arguments {
     Euler(EulerArguments),
 }
 
+impl Arguments {
+    /// The structure that the kernel takes: its address, valid as long as `self`, and its size.
+    pub fn raw(&self) -> (*const std::ffi::c_void, usize) {
+        fn of<A>(arguments: &A) -> (*const std::ffi::c_void, usize) {
+            (std::ptr::from_ref(arguments).cast(), size_of::<A>())
+        }
+        match self {
+            Self::Norm(a) => of(a),
+            Self::Attention(a) => of(a),
+            Self::Rotary(a) => of(a),
+            Self::Elementwise(a) => of(a),
+            Self::Gather(a) => of(a),
+            Self::Permute(a) => of(a),
+            Self::Cast(a) => of(a),
+            Self::Euler(a) => of(a),
+        }
+    }
+}
+
 /// A matrix in memory: `[rows, columns]`, rows `stride` elements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
@@ -83,7 +102,7 @@ pub struct Matrix {
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
 pub struct Parts {
-    /// First part; of the kernel's element type or, with `single`, in single precision. 0: nothing is added.
+    /// First part; of the kernel's element type or, with `single`, in single precision. 0: no parts (`bias` is added all the same).
     pub first: Matrix,
     /// Elements from part to part.
     pub apart: i64,

@@ -1,57 +1,155 @@
-//! Stand-in of this branch for the planner.
+//! From a network's list of operations to launches and memory.
+//!
+//! A [`Plan`] needs no device and no addresses: memory is known before anything is allocated. [`Plan::launches`] puts addresses in
+//! once there are some. Inner values share an arena by their lives; nothing in it survives a run, so all stages may use one block.
+//!
+//! Design A of docs/cuda_engine.md: products by a library; residuals, biases and products in parts are added by the norm or attention
+//! that follows; what the library cannot apply to a product's result is an elementwise kernel.
 
+use vla_engines::Symbols;
 use vla_engines::operations::Program;
 
-use crate::launch::{Address, Launch};
+use crate::launch::{Address, Launch, Product};
 use crate::tactics::Choose;
 
 mod arena;
 mod error;
-mod operand {
-    pub(super) fn element_size(dtype: vla_base::tensor::DType) -> u64 {
-        dtype.size() as u64
-    }
-}
-mod sizes;
+mod fusions;
+mod lower;
+mod memory;
+mod operand;
+mod regions;
+mod summary;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod views;
 mod weights;
 
 pub use error::PlanError;
-pub use sizes::Sizes;
+use error::Reason;
+pub use summary::Summary;
+pub use symbols::symbols;
 pub use weights::WeightLayout;
 
-/// Stand-in.
-pub struct Plan;
+use arena::Piece;
+use lower::Lowering;
+use memory::{Home, Storage, View, for_each_address};
+use operand::Sizes;
 
-/// Addresses.
+/// Launches of a network for one set of sizes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// With addresses that are storages and offsets.
+    launches: Vec<Launch>,
+    storages: Vec<Storage>,
+    arena: u64,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// Where everything is. Blocks are aligned to 256 bytes.
+#[derive(Clone, Copy, Debug)]
 pub struct Bases<'a> {
-    /// Of the weights' block.
+    /// The block of weights: [`WeightLayout`].
     pub weights: Address,
-    /// Of the arena.
+    /// At least [`Plan::arena_bytes`].
     pub arena: Address,
-    /// Of inputs.
+    /// Of [`Program::inputs`], in order.
     pub inputs: &'a [Address],
-    /// Of outputs.
+    /// Of [`Program::outputs`], in order; none of them an input or another output.
     pub outputs: &'a [Address],
 }
 
 impl Plan {
-    /// Stand-in.
-    pub fn new(_: &Program, _: &WeightLayout, _: &Sizes, _: &dyn Choose) -> Result<Self, PlanError> {
-        Err(PlanError::Shared { value: 0 })
+    /// The plan of a program for these values of its symbols. `choose` decides how products are divided.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn new(
+        program: &Program,
+        layout: &WeightLayout,
+        symbols: &Symbols,
+        choose: &dyn Choose,
+    ) -> Result<Self, PlanError> {
+        program.check().map_err(PlanError::Program)?;
+        let dims = program.dims(symbols).map_err(PlanError::Program)?;
+        let sizes = Sizes { symbols, dims };
+        let mut lowering = Lowering::new(program, layout, &sizes, choose);
+        lowering.all()?;
+        let Lowering { launches, mut storages, .. } = lowering;
+        let arena = place(&launches, &mut storages);
+        Ok(Self { launches, storages, arena, inputs: program.inputs.len(), outputs: program.outputs.len() })
     }
 
-    /// Bytes.
+    /// Bytes of the arena.
     pub fn arena_bytes(&self) -> u64 {
-        0
+        self.arena
     }
 
-    /// Keys.
-    pub fn keys(&self) -> Vec<crate::tactics::Key> {
-        Vec::new()
+    /// Number of launches.
+    pub fn count(&self) -> usize {
+        self.launches.len()
     }
 
-    /// Launches.
-    pub fn launches(&self, _: &Bases<'_>) -> Result<Vec<Launch>, PlanError> {
-        Ok(Vec::new())
+    /// The products, in order. Their addresses mean nothing.
+    pub fn products(&self) -> impl Iterator<Item = &Product> {
+        self.launches.iter().filter_map(|launch| match launch {
+            Launch::Product(product) => Some(product),
+            Launch::Kernel { .. } => None,
+        })
     }
+
+    /// The launches, in order, with addresses.
+    ///
+    /// # Errors
+    /// [`PlanError::Count`].
+    pub fn launches(&self, bases: &Bases<'_>) -> Result<Vec<Launch>, PlanError> {
+        let counts = [("addresses of inputs", self.inputs, bases.inputs), ("addresses of outputs", self.outputs, bases.outputs)];
+        for (what, expected, given) in counts {
+            if given.len() != expected {
+                return Err(PlanError::Count { what, expected, found: given.len() });
+            }
+        }
+        let base = |home| match home {
+            Home::Weights => bases.weights,
+            Home::Input(at) => bases.inputs[at],
+            Home::Output(at) => bases.outputs[at],
+            Home::Arena(offset) => bases.arena + offset,
+        };
+        let mut launches = self.launches.clone();
+        for launch in &mut launches {
+            for_each_address(launch, &mut |address| {
+                if let Some(view) = View::of(*address) {
+                    *address = base(self.storages[view.storage].home) + view.offset;
+                }
+            });
+        }
+        Ok(launches)
+    }
+
+    /// Figures about the plan.
+    pub fn summary(&self) -> Summary {
+        Summary::of(self)
+    }
+}
+
+/// Gives every storage in the arena that a launch uses its offset. The arena's size.
+fn place(launches: &[Launch], storages: &mut [Storage]) -> u64 {
+    let mut lives: Vec<Option<Piece>> = vec![None; storages.len()];
+    for (at, launch) in launches.iter().enumerate() {
+        for_each_address(&mut launch.clone(), &mut |address| {
+            let Some(View { storage, .. }) = View::of(*address) else { return };
+            let bytes = storages[storage].bytes;
+            lives[storage].get_or_insert(Piece { bytes, first: at, last: at }).last = at;
+        });
+    }
+    let inner = |storage: &usize| matches!(storages[*storage].home, Home::Arena(_)) && lives[*storage].is_some();
+    let used: Vec<usize> = (0..storages.len()).filter(inner).collect();
+    let pieces: Vec<Piece> = used.iter().filter_map(|storage| lives[*storage]).collect();
+    let (offsets, arena) = arena::place(&pieces);
+    for (storage, offset) in used.into_iter().zip(offsets) {
+        storages[storage].home = Home::Arena(offset);
+    }
+    arena
 }

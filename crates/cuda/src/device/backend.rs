@@ -8,12 +8,15 @@ use super::engine::{Prepared, profile, specs};
 use super::products::KeptTactics;
 use super::{Bound, Device, Instance, LoadedOperations, weights};
 use crate::driver::Cuda;
-use crate::plan::WeightLayout;
+use crate::plan::{Plan, WeightLayout};
+use crate::tactics::Split;
 use crate::{Id, Recording};
 use vla_base::tensor::{HostTensor, TensorSpec};
-use vla_engines::memory::{Footprint, Pool};
+use vla_engines::memory::{Figure, Footprint, Pool, estimate};
 use vla_engines::profile::Profile;
 use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
+use vla_engines::onnx::Network;
+use vla_engines::operations::Program;
 use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
 
 type Workspace = crate::Workspace<Instance>;
@@ -35,6 +38,17 @@ impl Prepared {
             Self::Product(product) => unsafe { product.enqueue(stream.cast()) },
         }
     }
+}
+
+/// Bytes of the arena at the profile's maximum, however products are divided; `None` where the maxima of several symbols do not go
+/// together.
+fn largest_arena(stage: &Stage, program: &Program, network: &Network, layout: &WeightLayout) -> Option<u64> {
+    const MOST: Split = Split { parts: 8, single: true };
+    let symbols = estimate::symbols(stage, Some(network), estimate::Size::Most);
+    let plan = Plan::new(program, layout, &symbols, &MOST);
+    plan.inspect_err(|error| tracing::debug!(stage = %stage.name, %error, "no plan at the profile's maximum"))
+        .ok()
+        .map(|plan| plan.arena_bytes())
 }
 
 impl Backend for Device {
@@ -61,8 +75,13 @@ impl Backend for Device {
         Ok(verdict_on_operations(stage, &self.identity)?)
     }
 
+    /// With the arena of the plan at the profile's maximum, in place of an estimate.
     fn footprint(&self, stage: &Stage, _: &ProvenanceStatus) -> Result<Footprint, Error> {
-        Footprint::of_operations(stage)
+        let footprint = Footprint::of_operations(stage)?;
+        let (program, network) = operations(stage)?;
+        let arena = largest_arena(stage, &program, &network, &WeightLayout::new(&program));
+        let activation = arena.map(|arena| Figure::declared(arena.saturating_add(Footprint::PRODUCT_WORKSPACE)));
+        Ok(Footprint { activation: activation.unwrap_or(footprint.activation), ..footprint })
     }
 
     fn shares_activation(&self) -> bool {
@@ -72,6 +91,8 @@ impl Backend for Device {
     fn load(&mut self, stage: &Stage, _: &ProvenanceStatus) -> Result<LoadedOperations, Error> {
         let (program, network) = operations(stage)?;
         let layout = WeightLayout::new(&program);
+        let arena = largest_arena(stage, &program, &network, &layout);
+        self.largest_arena = self.largest_arena.max(arena.unwrap_or_default());
         let block = weights::load(self.cuda(), &stage.name, &program, &network, &layout, self.properties.integrated)?;
         let (inputs, outputs) = (specs(&program, &program.inputs), specs(&program, &program.outputs));
         let profiles = inputs.iter().map(|input| profile(stage, input)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::engine::{Bound, LoadedOperations, Prepared};
 use super::{Device, products};
 use crate::launch::Launch;
-use crate::plan::{Bases, Plan, PlanError, Sizes};
+use crate::plan::{Bases, Plan, PlanError, symbols};
 use crate::{DeviceBlock, Id, Workspace};
 use vla_engines::Error;
 
@@ -14,7 +14,8 @@ pub struct Instance {
     /// Its engine.
     engine: Id,
     plan: Plan,
-    sizes: Sizes,
+    /// Dimensions of all values.
+    dims: Vec<Vec<usize>>,
     /// For outputs that nobody reads, in the order of the program's outputs.
     unread: Vec<Option<DeviceBlock>>,
     arena: Arc<DeviceBlock>,
@@ -45,21 +46,22 @@ impl Device {
         for input in &engine.inputs {
             dims.push(workspace.dims(place(engine, inputs, &input.name)?));
         }
-        let sizes = Sizes::of_inputs(&engine.program, &dims).map_err(refused(&engine.stage))?;
+        let symbols = symbols(&engine.program, &dims).map_err(refused(&engine.stage))?;
+        let dims = engine.program.dims(&symbols).map_err(|reason| refused(&engine.stage)(PlanError::Program(reason)))?;
         // The stream is empty before algorithms are measured, and after: they share the arena's memory with nothing.
         self.cuda().wait()?;
-        let plan = self.products.plan(self.queue.cuda(), &module, engine, &sizes)?;
+        let plan = self.products.plan(self.queue.cuda(), &module, engine, &symbols)?;
         let arena = self.arena(plan.arena_bytes())?;
         let mut unread = Vec::with_capacity(engine.outputs.len());
         for (at, output) in engine.outputs.iter().enumerate() {
             let read = outputs.iter().any(|(name, _)| *name == output.name);
-            let bytes = bytes(engine, &sizes, engine.program.outputs[at])?;
+            let bytes = bytes(engine, &dims, engine.program.outputs[at]);
             unread.push(if read { None } else { Some(DeviceBlock::zeroed(self.queue.cuda(), bytes)?) });
         }
         workspace.contexts.push(Instance {
             engine: engine.id,
             plan,
-            sizes,
+            dims,
             unread,
             arena,
             weights: Arc::clone(&engine.weights),
@@ -80,7 +82,7 @@ impl Device {
         let at = self.instance(engine, workspace, (inputs, outputs))?;
         let instance = &workspace.contexts[at];
         let address = |value: usize, place: usize| {
-            let (needed, found) = (bytes(engine, &instance.sizes, value)?, workspace.bytes(place));
+            let (needed, found) = (bytes(engine, &instance.dims, value), workspace.bytes(place));
             if needed > found {
                 return Err(Error::Device {
                     action: format!(
@@ -138,10 +140,6 @@ fn place(engine: &LoadedOperations, tensors: &[(String, usize)], name: &str) -> 
 }
 
 /// Bytes of a value.
-fn bytes(engine: &LoadedOperations, sizes: &Sizes, value: usize) -> Result<usize, Error> {
-    let value = &engine.program.values[value];
-    value.dims.iter().try_fold(value.dtype.size(), |bytes, dim| {
-        let size = sizes.of(dim).map_err(refused(&engine.stage))?;
-        Ok(bytes.saturating_mul(size))
-    })
+fn bytes(engine: &LoadedOperations, dims: &[Vec<usize>], value: usize) -> usize {
+    dims[value].iter().fold(engine.program.values[value].dtype.size(), |bytes, size| bytes.saturating_mul(*size))
 }

@@ -1,5 +1,6 @@
 //! Products on the device: their descriptors, algorithms, and the plans that depend on both.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use crate::DeviceBlock;
 use crate::cublas::{Algorithm, Descriptors, Handle, Library};
 use crate::driver::Cuda;
 use crate::launch::Product;
-use crate::plan::{Plan, Sizes};
+use crate::plan::Plan;
 use crate::tactics::{Key, Machine, Split, Tactics};
-use vla_engines::Error;
+use vla_engines::{Error, Symbols};
 use vla_engines::provenance::DeviceIdentity;
 
 /// cuBLASLt in the device's context, with the memory that its algorithms work in: one block, because products run one after the other
@@ -48,14 +49,15 @@ impl Products {
         cuda: &Cuda,
         module: &Arc<Module>,
         engine: &LoadedOperations,
-        sizes: &Sizes,
+        symbols: &Symbols,
     ) -> Result<Plan, Error> {
         let plan = |choose: &dyn crate::tactics::Choose| {
-            Plan::new(&engine.program, &engine.layout, sizes, choose).map_err(refused(&engine.stage))
+            Plan::new(&engine.program, &engine.layout, symbols, choose).map_err(refused(&engine.stage))
         };
         let mut tactics = engine.tactics.borrow_mut();
         if !tactics.measured {
-            let keys = plan(&Split::WHOLE)?.keys();
+            let whole = plan(&Split::WHOLE)?;
+            let keys: BTreeSet<Key> = whole.products().map(Key::of).collect();
             let missing: Vec<Key> = keys.into_iter().filter(|key| tactics.choices.nearest(key).is_none()).collect();
             if !missing.is_empty() {
                 tracing::info!(

@@ -3,7 +3,10 @@
 /// Why a program has no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// An operation that no kernel runs, or that contradicts itself.
+    /// The program contradicts itself, or a symbol has no value that it can have.
+    #[error("the list of operations: {0}; export the policy again with this version")]
+    Program(String),
+    /// An operation that no kernel runs.
     #[error("operation {operation} ({name}): {reason}; export the policy again with this version")]
     Operation {
         /// Its number in the program.
@@ -12,14 +15,6 @@ pub enum PlanError {
         name: &'static str,
         /// What is wrong: expected, found.
         reason: String,
-    },
-    /// A dimension whose value is unknown.
-    #[error("dimension {dim}: expected numbers and the symbols {known}, joined by +")]
-    Dimension {
-        /// The dimension.
-        dim: String,
-        /// The symbols that have values.
-        known: String,
     },
     /// An input whose dimensions contradict the program or another input.
     #[error("input {name}: expected dimensions {expected}, found {found}")]
@@ -31,23 +26,15 @@ pub enum PlanError {
         /// As given.
         found: String,
     },
-    /// Addresses are missing.
-    #[error("expected {expected} addresses of {what}, found {found}")]
-    Addresses {
+    /// Addresses or dimensions are missing.
+    #[error("expected {expected} {what}, found {found}")]
+    Count {
         /// Inputs or outputs.
         what: &'static str,
         /// As many as the program has.
         expected: usize,
         /// As many as given.
         found: usize,
-    },
-    /// A value that is input and output, or an output twice.
-    #[error(
-        "value {value} is an output and also an input or another output; export the policy again with this version"
-    )]
-    Shared {
-        /// Its number.
-        value: usize,
     },
 }
 
