@@ -1,0 +1,65 @@
+//! Whole inferences: vision, language, fusion where there is one, context and the denoising steps, chained by name.
+
+use std::collections::BTreeMap;
+
+use vla_cuda::tactics::Split;
+use vla_engines::Symbols;
+
+use super::demo::{Policy, policies, sizes};
+use super::run::{Network, Random, Tensors};
+
+const STEPS: usize = 2;
+
+type Named = BTreeMap<String, Vec<f64>>;
+
+/// Runs one stage on what there is, and adds its outputs.
+fn stage(network: &Network, named: &mut Named, run: &impl Fn(&Network, &Tensors) -> Tensors) {
+    let name = |value: &usize| network.program.values[*value].name.clone();
+    let inputs = network.program.inputs.iter().map(|input| named[&name(input)].clone()).collect();
+    let outputs = run(network, &inputs);
+    named.extend(network.program.outputs.iter().map(name).zip(outputs));
+}
+
+/// The actions of a whole inference.
+fn infer(policy: &Policy, host: &Named, run: &impl Fn(&Network, &Tensors) -> Tensors) -> Vec<f64> {
+    let mut named = host.clone();
+    for (name, network) in policy.stages() {
+        for _ in 0..if name == "step" { STEPS } else { 1 } {
+            stage(&network, &mut named, run);
+            if let Some(next) = named.remove("next_actions") {
+                named.insert("actions".to_owned(), next);
+            }
+        }
+    }
+    named.remove("actions").unwrap()
+}
+
+/// Random values of everything that no stage makes.
+fn host(policy: &Policy, symbols: &Symbols, random: &mut Random) -> Named {
+    let mut host = Named::new();
+    for (_, network) in policy.stages() {
+        let inputs = network.inputs(symbols, random);
+        for (input, values) in network.program.inputs.iter().zip(inputs) {
+            host.entry(network.program.values[*input].name.clone()).or_insert(values);
+        }
+    }
+    host
+}
+
+#[test]
+fn inferences_compute_what_their_lists_say() {
+    let mut random = Random(2);
+    for policy in policies() {
+        for (text, rows, parts) in [(21, 83, 1), (38, 99, 4)] {
+            let symbols = sizes(text, rows);
+            let host = host(&policy, &symbols, &mut random);
+            let split = Split { parts, single: false };
+            let found = infer(&policy, &host, &|network, inputs| network.emulated(&symbols, inputs, split));
+            let expected = infer(&policy, &host, &|network, inputs| network.expected(&symbols, inputs));
+            let (_, step) = policy.stages().pop().unwrap();
+            step.compare(&found, &expected, &format!("{}, {text} of {rows} rows, {parts} parts", policy.name));
+            let start = &host["actions"];
+            assert!(found.iter().zip(start).any(|(found, start)| (found - start).abs() > 1e-3), "nothing happened");
+        }
+    }
+}
