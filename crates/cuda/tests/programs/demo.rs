@@ -8,17 +8,11 @@ use vla_engines::Symbols;
 use vla_engines::onnx;
 use vla_engines::operations::Program;
 use vla_engines::operations::evaluate::weights;
-use vla_export::family::{N1D6, N1D7};
+use vla_export::family::N1D7;
 use vla_export::synthetic_checkpoint::{Size, fill_folder};
 use vla_export::{Family, bundle, demo};
 
 use super::run::Network;
-
-/// Both families in these element types.
-pub(crate) fn policies() -> Vec<Policy> {
-    let of = |family, dtype| Policy::new(family, dtype);
-    vec![of(&N1D6, DType::F32), of(&N1D7, DType::F32), of(&N1D6, DType::F16), of(&N1D7, DType::F16)]
-}
 
 /// An exported demo policy.
 pub(crate) struct Policy {
@@ -32,6 +26,10 @@ impl Policy {
         fill_folder(family, Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).unwrap();
         let mut request = demo::bundle::request(family, checkpoint.path());
         request.dtype = dtype;
+        if family.name == N1D7.name {
+            // Its images are the larger ones.
+            request.cameras.truncate(1);
+        }
         bundle::write(&request, folder.path(), &mut |_| {}).unwrap();
         Self { name: format!("{} {dtype}", family.title()), folder }
     }
