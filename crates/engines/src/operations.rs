@@ -14,6 +14,7 @@ use crate::Symbols;
 use crate::provenance::hash;
 
 mod check;
+pub mod evaluate;
 mod parts;
 mod size;
 
