@@ -17,6 +17,8 @@ mod check;
 pub mod evaluate;
 mod parts;
 mod size;
+#[cfg(test)]
+mod tests;
 
 pub use size::{Size, resolve};
 
