@@ -24,7 +24,7 @@ struct NormArguments {
   Address weight, bias, gain, shift;
   int32_t rows, groups, width, kind;
   float eps;
-  int32_t _padding;
+  int32_t early;
 };
 
 struct AttentionArguments {

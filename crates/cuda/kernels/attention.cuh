@@ -23,7 +23,6 @@ struct AttentionShape {
 template <class T, int dim, int query_warps, int key_warps>
 struct AttentionBlock {
   using Shape = AttentionShape<dim, query_warps, key_warps>;
-  static constexpr int kSteps = dim / 16, kChunks = dim / kChunk, kParts = dim / 8;
 
   const AttentionArguments &a;
   int head, kv_head, group, first_row;
@@ -47,49 +46,48 @@ struct AttentionBlock {
   }
 
   // Keys or values of a tile into a stage.
+  template <int n>
   __device__ __forceinline__ void load_rows(T *to, Address address, int64_t row_stride, int64_t head_stride, int tile) const {
     const int first = tile * Shape::kTile, left = (keys - first + Shape::kUnit - 1) / Shape::kUnit * Shape::kUnit;
-    const int items = min(left, Shape::kTile) * kChunks;
+    const int items = min(left, Shape::kTile) * (dim / n);
     const T *from = pointer<const T>(address) + (static_cast<int64_t>(group) * a.keys + first) * row_stride + kv_head * head_stride;
+#pragma unroll 1
     for (int i = threadIdx.x; i < items; i += Shape::kThreads) {
-      const int row = i / kChunks, channel = i % kChunks * kChunk;
+      const int row = i / (dim / n), channel = i % (dim / n) * n;
       const bool exists = first + row < keys && channel < a.dim;
       T *place = to + row * Shape::kStride + channel;
-      if (aligned) {
-        copy_async_16(place, exists ? from + row * row_stride + channel : pointer<const T>(address), exists);
-      } else {
-        float v[kChunk];
-        load_chunk(from + row * row_stride + channel, exists ? a.dim - channel : 0, false, v);
-        store_chunk(place, kChunk, true, v);
-      }
+      const T *element = exists ? from + row * row_stride + channel : pointer<const T>(address);
+      if constexpr (n == kChunk)
+        copy_async_16(place, element, exists);
+      else
+        *place = exists ? *element : from_float<T>(0.f);
     }
   }
   __device__ __forceinline__ void load_tile(int tile) const {
     T *stage = stages + tile % Shape::kStages * Shape::kStage;
-    load_rows(stage, a.k, a.k_row, a.k_head, tile);
-    load_rows(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
+    if (aligned) {
+      load_rows<kChunk>(stage, a.k, a.k_row, a.k_head, tile);
+      load_rows<kChunk>(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
+    } else {
+      load_rows<1>(stage, a.k, a.k_row, a.k_head, tile);
+      load_rows<1>(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
+    }
   }
 
   // Queries, with parts and bias, rounded to T.
+  template <int n>
   __device__ __forceinline__ void load_queries() const {
-    const bool eights = a.dim % kChunk == 0;
-    const bool q_aligned = is_aligned<T>(a.q, a.q_row | a.q_head), parts_aligned = eights && is_aligned<T>(a.parts);
-    for (int i = threadIdx.x; i < Shape::kQueries * kChunks; i += Shape::kThreads) {
-      const int row = i / kChunks, channel = i % kChunks * kChunk, column = head * a.dim + channel;
-      const int count = first_row + row < a.rows ? a.dim - channel : 0;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < Shape::kQueries * (dim / n); i += Shape::kThreads) {
+      const int row = i / (dim / n), channel = i % (dim / n) * n, column = head * a.dim + channel;
       const int64_t at = static_cast<int64_t>(group) * a.rows + first_row + row;
-      float v[kChunk] = {};
-      if (count > 0) {
-        if (a.q) load_chunk(pointer<const T>(a.q) + at * a.q_row + head * a.q_head + channel, count, q_aligned, v);
-        if (a.parts.bias) {
-          float bias[kChunk];
-          load_chunk(pointer<const T>(a.parts.bias) + column, count, eights && is_aligned<T>(a.parts.bias, 0), bias);
-#pragma unroll
-          for (int j = 0; j < kChunk; j++) v[j] += bias[j];
-        }
-        add_parts<T>(a.parts, at, column, count, parts_aligned, v);
+      float v[n] = {};
+      if (first_row + row < a.rows && channel < a.dim) {
+        load_vector<n, T>(a.parts.bias, column, true, 0.f, v);
+        if (a.q) add_chunk(pointer<const T>(a.q) + at * a.q_row + head * a.q_head + channel, true, v);
+        add_parts<n, T>(a.parts, at, column, true, v);
       }
-      store_chunk(queries + row * Shape::kStride + channel, kChunk, true, v);
+      store_chunk(queries + row * Shape::kStride + channel, v);
     }
   }
 };
@@ -239,13 +237,16 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
   constexpr int kFirst = Shape::kMerged ? Shape::kStages : Shape::kStages - 1;  // stages that are free before the queries are read
 
   if (!a.early_keys) wait_for_launch_before();
-#pragma unroll
+#pragma unroll 1
   for (int tile = 0; tile < kFirst; tile++) {
     if (tile < tiles) block.load_tile(tile);
     copy_async_commit();
   }
   if (a.early_keys) wait_for_launch_before();
-  block.load_queries();
+  if (a.dim % kChunk == 0 && is_aligned<T>(a.q, a.q_row | a.q_head) && is_aligned<T>(a.parts))
+    block.template load_queries<kChunk>();
+  else
+    block.template load_queries<1>();
   __syncthreads();
   AttentionRows<T, dim, Shape::kUnit, Shape::kStride> rows;
   rows.start(block.queries + query_warp * 16 * Shape::kStride);

@@ -6,13 +6,16 @@
 #include "pointwise.cuh"
 #include "rotary.cuh"
 
+// In blocks of at most `threads` threads. KERNEL_ALONE: the compiler may give it all registers of a multiprocessor.
 #ifndef VLA_CUDA_EMULATOR
 #define KERNEL(name, Arguments, threads, body) \
   extern "C" __global__ void __launch_bounds__(threads) name(const Arguments a) { body(a); }
+#define KERNEL_ALONE(name, Arguments, threads, body) \
+  extern "C" __global__ void __launch_bounds__(threads, 1) name(const Arguments a) { body(a); }
 #endif
 
 #define KERNELS_OF(element, T)                                                \
-  KERNEL(norm_##element, NormArguments, 512, norm<T>)                         \
+  KERNEL_ALONE(norm_##element, NormArguments, 512, norm<T>)                   \
   KERNEL(elementwise_##element, ElementwiseArguments, 256, elementwise<T>)    \
   KERNEL(rotary_##element, RotaryArguments, 128, rotary<T>)                   \
   KERNEL(euler_##element, EulerArguments, 256, euler<T>)                      \

@@ -27,54 +27,76 @@ __device__ __forceinline__ float activated(float x, int activation) {
   }
 }
 
-template <class T>
-__device__ __forceinline__ void elementwise(const ElementwiseArguments &a) {
-  const unsigned chunks = (a.columns + kChunk - 1) / kChunk, i = blockIdx.x * blockDim.x + threadIdx.x;
-  const int row = i / chunks, column = i % chunks * kChunk, count = a.columns - column;
-  if (row >= a.rows) return;
-  float v[kChunk];
-  load_vector<T>(a.parts.bias, column, count, 0.f, v);
-  wait_for_launch_before();
-  float other[kChunk];
-  if (a.x.address) {
-    load_chunk(row_of<const T>(a.x, row) + column, count, is_aligned<T>(a.x), other);
+template <int n, class T>
+__device__ __forceinline__ void elementwise_chunk(const ElementwiseArguments &a, int row, int column) {
+  float v[n];
+  load_vector<n, T>(a.parts.bias, column, true, 0.f, v);
+  if (a.x.address) add_chunk(row_of<const T>(a.x, row) + column, true, v);
+  add_parts<n, T>(a.parts, row, column, true, v);
 #pragma unroll
-    for (int j = 0; j < kChunk; j++) v[j] += other[j];
-  }
-  add_parts<T>(a.parts, row, column, count, is_aligned<T>(a.parts), v);
-#pragma unroll
-  for (int j = 0; j < kChunk; j++) v[j] = activated<T>(v[j], a.activation);
+  for (int i = 0; i < n; i++) v[i] = activated<T>(v[i], a.activation);
   if (a.by.address) {
-    load_chunk(row_of<const T>(a.by, row) + column, count, is_aligned<T>(a.by), other);
+    float by[n];
+    load_chunk(row_of<const T>(a.by, row) + column, true, by);
 #pragma unroll
-    for (int j = 0; j < kChunk; j++) v[j] *= other[j];
+    for (int i = 0; i < n; i++) v[i] *= by[i];
   }
-  if (a.add.address) {
-    load_chunk(row_of<const T>(a.add, row % a.add_rows) + column, count, is_aligned<T>(a.add), other);
-#pragma unroll
-    for (int j = 0; j < kChunk; j++) v[j] += other[j];
-  }
-  store_chunk(row_of<T>(a.y, row) + column, count, is_aligned<T>(a.y), v);
+  if (a.add.address) add_chunk(row_of<const T>(a.add, row % a.add_rows) + column, true, v);
+  store_chunk(row_of<T>(a.y, row) + column, v);
 }
 
-__device__ __forceinline__ void cast_elements(const CastArguments &a) {
-  const unsigned chunks = (a.columns + kChunk - 1) / kChunk, i = blockIdx.x * blockDim.x + threadIdx.x;
-  const int row = i / chunks, column = i % chunks * kChunk, count = a.columns - column;
-  if (row >= a.rows) return;
+// A thread's eight elements of a row: whole chunks, or one element after the other.
+template <class F, class G>
+__device__ __forceinline__ void by_chunks(int rows, int columns, bool aligned, F chunk, G element) {
+  const unsigned chunks = (columns + kChunk - 1) / kChunk, i = blockIdx.x * blockDim.x + threadIdx.x;
+  const int row = i / chunks, column = i % chunks * kChunk;
+  if (row >= rows) return;
   wait_for_launch_before();
-  float v[kChunk];
-  if (a.from == 0)
-    load_chunk(row_of<const float>(a.x, row) + column, count, is_aligned<float>(a.x), v);
-  else if (a.from == 1)
-    load_chunk(row_of<const half_t>(a.x, row) + column, count, is_aligned<half_t>(a.x), v);
-  else
-    load_chunk(row_of<const bf16_t>(a.x, row) + column, count, is_aligned<bf16_t>(a.x), v);
+  if (aligned && columns % kChunk == 0) {
+    chunk(row, column);
+  } else {
+#pragma unroll 1
+    for (int c = column; c < min(column + kChunk, columns); c++) element(row, c);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void elementwise(const ElementwiseArguments &a) {
+  const bool aligned = is_aligned<T>(a.x) && is_aligned<T>(a.parts) && is_aligned<T>(a.by) && is_aligned<T>(a.add) && is_aligned<T>(a.y);
+  by_chunks(
+      a.rows, a.columns, aligned, [&](int row, int column) { elementwise_chunk<kChunk, T>(a, row, column); },
+      [&](int row, int column) { elementwise_chunk<1, T>(a, row, column); });
+}
+
+template <int n, class From, class To>
+__device__ __forceinline__ void cast_chunk(const CastArguments &a, int row, int column) {
+  float v[n];
+  load_chunk(row_of<const From>(a.x, row) + column, true, v);
+  store_chunk(row_of<To>(a.y, row) + column, v);
+}
+template <class From, class To>
+__device__ __forceinline__ void cast_to(const CastArguments &a) {
+  by_chunks(
+      a.rows, a.columns, is_aligned<From>(a.x) && is_aligned<To>(a.y),
+      [&](int row, int column) { cast_chunk<kChunk, From, To>(a, row, column); },
+      [&](int row, int column) { cast_chunk<1, From, To>(a, row, column); });
+}
+template <class From>
+__device__ __forceinline__ void cast_from(const CastArguments &a) {
   if (a.to == 0)
-    store_chunk(row_of<float>(a.y, row) + column, count, is_aligned<float>(a.y), v);
+    cast_to<From, float>(a);
   else if (a.to == 1)
-    store_chunk(row_of<half_t>(a.y, row) + column, count, is_aligned<half_t>(a.y), v);
+    cast_to<From, half_t>(a);
   else
-    store_chunk(row_of<bf16_t>(a.y, row) + column, count, is_aligned<bf16_t>(a.y), v);
+    cast_to<From, bf16_t>(a);
+}
+__device__ __forceinline__ void cast_elements(const CastArguments &a) {
+  if (a.from == 0)
+    cast_from<float>(a);
+  else if (a.from == 1)
+    cast_from<half_t>(a);
+  else
+    cast_from<bf16_t>(a);
 }
 
 template <class T>

@@ -144,10 +144,14 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
     let pieces = sizes.count("rows * groups", &[rows, groups])?;
     sizes.count("groups * width", &[groups, width])?;
     if width <= NARROW {
-        return Ok(sizes.flat(pieces, 4, 128));
+        return Ok(Configuration {
+            shared: sizes.shared(MOMENTS + 4 * NARROW * 4, limits)?,
+            ..sizes.flat(pieces, 4, 128)
+        });
     }
     let threads = width.div_ceil(CHUNK).next_multiple_of(32).min(512);
-    let kept = width.saturating_sub(threads * CHUNK).next_multiple_of(CHUNK) * 4;
+    // What registers do not hold of unaligned rows, of which a thread has an element in registers.
+    let kept = (width - threads) * 4;
     Ok(Configuration { shared: sizes.shared(MOMENTS + kept, limits)?, ..sizes.flat(pieces, 1, threads) })
 }
 

@@ -105,7 +105,8 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Count`].
     pub fn launches(&self, bases: &Bases<'_>) -> Result<Vec<Launch>, PlanError> {
-        let counts = [("addresses of inputs", self.inputs, bases.inputs), ("addresses of outputs", self.outputs, bases.outputs)];
+        let counts =
+            [("addresses of inputs", self.inputs, bases.inputs), ("addresses of outputs", self.outputs, bases.outputs)];
         for (what, expected, given) in counts {
             if given.len() != expected {
                 return Err(PlanError::Count { what, expected, found: given.len() });

@@ -125,7 +125,8 @@ impl Tactics {
     /// The choice for a key, else that of the nearest number of rows, at most twice or half as many: a length that was never measured
     /// is run without measuring.
     pub fn nearest(&self, key: &Key) -> Option<&Tactic> {
-        let (most, least) = (Key { rows: key.rows.saturating_mul(2), ..*key }, Key { rows: (key.rows + 1) / 2, ..*key });
+        let (most, least) =
+            (Key { rows: key.rows.saturating_mul(2), ..*key }, Key { rows: (key.rows + 1) / 2, ..*key });
         let near = self.chosen.range(least..=most);
         near.min_by_key(|(found, _)| (found.rows.abs_diff(key.rows), -found.rows)).map(|(_, tactic)| tactic)
     }

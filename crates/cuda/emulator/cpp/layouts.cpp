@@ -17,7 +17,7 @@ const Layout layouts[] = {
     SIZE(NormArguments), FIELD(NormArguments, x), FIELD(NormArguments, parts), FIELD(NormArguments, sum), FIELD(NormArguments, y),
     FIELD(NormArguments, weight), FIELD(NormArguments, bias), FIELD(NormArguments, gain), FIELD(NormArguments, shift),
     FIELD(NormArguments, rows), FIELD(NormArguments, groups), FIELD(NormArguments, width), FIELD(NormArguments, kind),
-    FIELD(NormArguments, eps),
+    FIELD(NormArguments, eps), FIELD(NormArguments, early),
     SIZE(AttentionArguments), FIELD(AttentionArguments, q), FIELD(AttentionArguments, k), FIELD(AttentionArguments, v),
     FIELD(AttentionArguments, out), FIELD(AttentionArguments, q_row), FIELD(AttentionArguments, q_head),
     FIELD(AttentionArguments, k_row), FIELD(AttentionArguments, k_head), FIELD(AttentionArguments, v_row),

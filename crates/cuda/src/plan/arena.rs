@@ -68,8 +68,11 @@ mod tests {
     use super::*;
 
     fn piece() -> impl Strategy<Value = Piece> {
-        (1_u64..5000, 0_usize..40, 0_usize..12)
-            .prop_map(|(bytes, first, life)| Piece { bytes, first, last: first + life })
+        (1_u64..5000, 0_usize..40, 0_usize..12).prop_map(|(bytes, first, life)| Piece {
+            bytes,
+            first,
+            last: first + life,
+        })
     }
 
     proptest! {

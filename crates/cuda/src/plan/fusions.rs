@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use vla_engines::operations::{Operand, Operation, Program, Source};
 
-use super::weights::{Bias, width};
 use super::WeightLayout;
 use super::operand::Sizes;
+use super::weights::{Bias, width};
 use crate::launch::Follows;
 
 /// An operation whose result the kernel of a later one adds up.
@@ -65,21 +65,13 @@ fn into_norm(
     (fits && (only || whole)).then_some((rows, !only))
 }
 
-fn into_attention(
-    sizes: &Sizes<'_>,
-    (operation, columns): (&Operation, usize),
-    q: &Operand,
-) -> Option<(usize, usize)> {
+fn into_attention(sizes: &Sizes<'_>, (operation, columns): (&Operation, usize), q: &Operand) -> Option<(usize, usize)> {
     let Operation::Linear { activation: None, residual: None, out, .. } = operation else { return None };
     rows_read(sizes, (*out, columns), q).map(|(rows, _)| rows)
 }
 
 /// First row and number of rows that an operand reads of `value`, in their full width, and whether they are all.
-fn rows_read(
-    sizes: &Sizes<'_>,
-    (value, columns): (usize, usize),
-    operand: &Operand,
-) -> Option<((usize, usize), bool)> {
+fn rows_read(sizes: &Sizes<'_>, (value, columns): (usize, usize), operand: &Operand) -> Option<((usize, usize), bool)> {
     let dims = &sizes.dims[value];
     let rows = sizes.of(&operand.rows)?;
     let from_start = operand.source == Source::Value(value) && operand.column == 0;

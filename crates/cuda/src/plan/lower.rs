@@ -6,8 +6,8 @@ use vla_engines::operations::{Operation, Program};
 
 use super::fusions::{self, Fusion};
 use super::memory::{Home, Storage, View};
-use super::regions::regions;
 use super::operand::Sizes;
+use super::regions::regions;
 use super::views::{Views, views};
 use super::{PlanError, Reason, WeightLayout};
 use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
@@ -109,7 +109,10 @@ impl<'a> Lowering<'a> {
             let Some(view) = View::of(region.address) else { continue };
             let bytes = self.storages[view.storage].bytes;
             if view.offset + region.span > bytes {
-                return Err(format!("expected to stay within {bytes} bytes, found {} from {}", region.span, view.offset));
+                return Err(format!(
+                    "expected to stay within {bytes} bytes, found {} from {}",
+                    region.span, view.offset
+                ));
             }
             if region.written {
                 self.written.insert(view.storage, self.launches.len());
@@ -142,4 +145,3 @@ impl<'a> Lowering<'a> {
         self.fusions.get(&index).copied()
     }
 }
-

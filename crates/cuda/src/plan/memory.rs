@@ -68,21 +68,12 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.gain,
                 &mut a.shift,
             ],
-            Arguments::Attention(a) => vec![
-                &mut a.q,
-                &mut a.k,
-                &mut a.v,
-                &mut a.out,
-                &mut a.parts.first.address,
-                &mut a.parts.bias,
-            ],
-            Arguments::Rotary(a) => vec![
-                &mut a.x.address,
-                &mut a.y.address,
-                &mut a.cos.address,
-                &mut a.sin.address,
-                &mut a.norm,
-            ],
+            Arguments::Attention(a) => {
+                vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, &mut a.parts.first.address, &mut a.parts.bias]
+            }
+            Arguments::Rotary(a) => {
+                vec![&mut a.x.address, &mut a.y.address, &mut a.cos.address, &mut a.sin.address, &mut a.norm]
+            }
             Arguments::Elementwise(a) => vec![
                 &mut a.x.address,
                 &mut a.parts.first.address,

@@ -4,9 +4,9 @@ use vla_base::tensor::{DType, Dim};
 use vla_engines::Symbols;
 use vla_engines::operations::{Operand, Source, resolve};
 
+use super::Reason;
 use super::lower::Lowering;
 use super::memory::View;
-use super::Reason;
 use crate::launch::{Address, Element, Matrix};
 
 /// A matrix with its size.

@@ -2,8 +2,8 @@
 
 use super::operand::bytes_of;
 use crate::launch::{
-    Address, Arguments, AttentionArguments, ElementwiseArguments, Element, Kernel, Launch, Matrix, NormArguments, Parts,
-    PermuteArguments, Product, RotaryArguments,
+    Address, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix, NormArguments,
+    Parts, PermuteArguments, Product, RotaryArguments,
 };
 
 /// Memory that a launch touches.

@@ -5,9 +5,9 @@
 
 use vla_engines::operations::{Operand, Operation, Program, Source};
 
+use super::WeightLayout;
 use super::memory::{Home, Storage, View};
 use super::operand::{Sizes, element_size};
-use super::WeightLayout;
 
 /// Alignment of a value inside of another, for the wide loads of kernels and products.
 const INNER_ALIGNMENT: u64 = 16;
@@ -55,7 +55,8 @@ impl<'a> Making<'a> {
     }
 
     fn bytes(&self, value: usize) -> u64 {
-        self.sizes.dims[value].iter().map(|n| *n as u64).product::<u64>() * element_size(self.program.values[value].dtype)
+        self.sizes.dims[value].iter().map(|n| *n as u64).product::<u64>()
+            * element_size(self.program.values[value].dtype)
     }
 
     fn store(&mut self, value: usize, home: Home) -> View {

@@ -98,7 +98,11 @@ impl Tactics {
         let header: Header = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
         let other = |what, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
-            if expected == found { Ok(()) } else { Err(TacticsError::Other { path: path.to_owned(), what, expected, found }) }
+            if expected == found {
+                Ok(())
+            } else {
+                Err(TacticsError::Other { path: path.to_owned(), what, expected, found })
+            }
         };
         other("format", &FORMAT, &header.format)?;
         let file: File = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
@@ -138,7 +142,8 @@ impl Tactics {
         };
         let tactics = self.chosen.iter().map(entry).collect();
         let file = File { format: FORMAT, machine: self.machine.clone(), tactics };
-        let damaged = |error: serde_json::Error| TacticsError::Damaged { path: path.to_owned(), reason: error.to_string() };
+        let damaged =
+            |error: serde_json::Error| TacticsError::Damaged { path: path.to_owned(), reason: error.to_string() };
         let mut text = serde_json::to_vec_pretty(&file).map_err(damaged)?;
         text.push(b'\n');
         Ok(fs::replace(path, &text)?)
@@ -151,7 +156,11 @@ fn tactic(entry: Entry) -> Option<Tactic> {
     let Entry { product, split, microseconds, .. } = entry;
     let usable = split.fitting(product.from) == split && split.parts > 0 && algorithm.len() <= ALGORITHM_BYTES;
     let sizes = [product.rows, product.from, product.to].iter().all(|n| *n > 0);
-    (usable && sizes && microseconds.is_finite() && microseconds > 0.0).then_some(Tactic { split, algorithm, microseconds })
+    (usable && sizes && microseconds.is_finite() && microseconds > 0.0).then_some(Tactic {
+        split,
+        algorithm,
+        microseconds,
+    })
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

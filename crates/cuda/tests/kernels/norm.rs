@@ -58,7 +58,7 @@ fn run(element: Element, case: &Case, seed: u64) {
         width: width as i32,
         kind: i32::from(rms),
         eps: 1e-5,
-        _padding: 0,
+        early: i32::from(random.coin()),
     };
     let (sum_before, y_before) = (sum.clone(), y.clone());
     launch(Kernel::Norm(element), Arguments::Norm(arguments), &mut random);
@@ -138,11 +138,14 @@ fn norms_of_rows_beyond_the_registers_of_a_block() {
 
 #[test]
 fn norms_read_only_weights_before_the_launch_before_has_ended() {
-    for width in [64, 1536, 9000] {
+    for (width, early) in [(64, true), (1536, true), (9000, true), (64, false), (1536, false)] {
         let mut random = Random(3);
         let element = Element::F16;
         let mut x = Operand::new(element, 2, width, 8, 8);
-        let weight = Operand::random(element, 1, width, &mut random);
+        let mut weight = Operand::new(element, 1, width, 8, 0);
+        if early {
+            weight.fill(|_, _| random.value());
+        }
         let y = Operand::new(element, 2, width, 8, 8);
         let y_before = y.clone();
         let arguments = NormArguments {
@@ -154,11 +157,15 @@ fn norms_read_only_weights_before_the_launch_before_has_ended() {
             width: width as i32,
             kind: 1,
             eps: 1e-6,
+            early: i32::from(early),
             ..NormArguments::default()
         };
         launch_after(Kernel::Norm(element), Arguments::Norm(arguments), || {
             assert!(y.bytes() == y_before.bytes(), "written before the launch before has ended");
             x.fill(|_, _| random.value());
+            if !early {
+                weight.fill(|_, _| random.value());
+            }
         });
         let want = [0, 1].map(|row| normed(&(0..width).map(|c| x.at(row, c)).collect::<Vec<_>>(), true, 1e-6));
         y.check(&y_before, &format!("width {width}"), 3e-5, |row, c| want[row][c] * weight.at(0, c));

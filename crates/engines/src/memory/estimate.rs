@@ -8,7 +8,7 @@ use super::{Figure, Footprint, READ_WINDOW};
 use crate::Error;
 use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, Product, cost};
-use crate::provenance::Provenance;
+use crate::provenance::{self, Provenance};
 use crate::quantized::engine_precision;
 use vla_base::tensor::{DType, Dim};
 
@@ -127,6 +127,37 @@ impl Footprint {
             at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
             // A quantised network says by itself what it computes in.
             precision: stage.precision.parse().ok().filter(|_| !network.is_some_and(|network| network.is_quantized())),
+            ..Self::default()
+        })
+    }
+}
+
+impl Footprint {
+    /// Memory for products that cuBLASLt may use, one block for all stages.
+    pub const PRODUCT_WORKSPACE: u64 = 64 << 20;
+
+    /// A stage as a list of operations on CUDA: the weights that the list names, once and as they are, and the values between the
+    /// operations, with the workspace of the products.
+    ///
+    /// # Errors
+    /// [`Error::Provenance`] when the list cannot be run; [`Error::Load`] when a file is missing, or shorter than the network's
+    /// weights.
+    pub fn of_operations(stage: &Stage) -> Result<Self, Error> {
+        let (program, network) = provenance::operations(stage)?;
+        whole(stage, Some(&network))?;
+        let beside = network.data_files.iter().map(|file| size_of(stage, file)).sum::<Result<u64, Error>>()?;
+        let file = size_of(stage, &stage.onnx)?.saturating_add(beside).saturating_add(size_of(stage, &stage.file)?);
+        let bytes =
+            |dims: &[usize], size| dims.iter().fold(size as u64, |bytes, dim| bytes.saturating_mul(*dim as u64));
+        let weights = program.weights.iter().map(|weight| bytes(&weight.dims, weight.dtype.size()));
+        let (most, usual) = activation(stage, &network, &stage.precision);
+        Ok(Self {
+            stage: stage.name.clone(),
+            file: Figure::measured(file),
+            weights: Figure::declared(weights.fold(0, u64::saturating_add)),
+            activation: Figure::estimated(most.saturating_add(Self::PRODUCT_WORKSPACE)),
+            transient: Figure::declared(file.min(READ_WINDOW)),
+            at_usual: Some((usual.saturating_add(Self::PRODUCT_WORKSPACE), 0)),
             ..Self::default()
         })
     }

@@ -1,8 +1,8 @@
 //! Copies: gathered rows, concatenations, other orders and element types.
 
-use vla_base::tensor::Dim;
 #[cfg(test)]
 use vla_base::tensor::DType;
+use vla_base::tensor::Dim;
 use vla_engines::operations::{Operand, Source};
 
 use super::Lowering;

@@ -1,4 +1,4 @@
-//! The CUDA side of the TensorRT engine: one context, one stream, plain allocations, timing events.
+//! CUDA's driver: one context, one stream, timing events, classified errors.
 //!
 //! `libcuda` is opened at run time by cudarc, which panics when it is missing: [`Cuda::open`] checks first.
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
+use vla_engines::memory::Pool;
 use vla_engines::{Error, RuntimeLibrary};
 
 /// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
@@ -67,6 +68,13 @@ pub struct Properties {
     pub driver: u32,
 }
 
+/// Memory available now on this machine and its GPU; `None` without a driver. Loads no engine and no library of a runtime.
+pub fn memory_here() -> Option<Pool> {
+    let cuda = Cuda::open().ok()?;
+    let integrated = cuda.properties().ok()?.integrated;
+    Some(cuda.pool(integrated))
+}
+
 impl Cuda {
     /// Opens the first device.
     ///
@@ -118,6 +126,17 @@ impl Cuda {
     pub fn memory(&self) -> Result<(u64, u64), Error> {
         let (free, total) = self.context.mem_get_info().map_err(failed("asking for free device memory"))?;
         Ok((free as u64, total as u64))
+    }
+
+    /// Memory that engines could take now; `integrated`: the device shares the host's memory.
+    pub fn pool(&self, integrated: bool) -> Pool {
+        let device = self.memory().ok();
+        Pool {
+            device_free: device.map(|(free, _)| free),
+            device_total: device.map(|(_, total)| total),
+            integrated,
+            ..Pool::host()
+        }
     }
 
     /// Whether the driver knows an address: memory that it allocated, or host memory registered with it.
