@@ -7,6 +7,7 @@ mod programs {
     mod demo;
     mod device;
     mod inference;
+    mod random;
     mod run;
     mod stages;
 }

@@ -48,3 +48,8 @@ fn stages_of_n1d7_in_single_precision() {
 fn stages_of_n1d7_in_half_precision() {
     check(&N1D7, DType::F16, parts(4, false), parts(3, true));
 }
+
+#[test]
+fn stages_of_n1d6_in_bfloat16() {
+    check(&N1D6, DType::BF16, parts(4, true), parts(2, false));
+}
