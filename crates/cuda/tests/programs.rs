@@ -6,7 +6,6 @@
 mod programs {
     mod demo;
     mod device;
-    mod figures;
     mod inference;
     mod random;
     mod run;

@@ -14,8 +14,11 @@ use crate::Symbols;
 use crate::provenance::hash;
 
 mod check;
+pub mod evaluate;
 mod parts;
 mod size;
+#[cfg(test)]
+mod tests;
 
 pub use size::{Size, resolve};
 

@@ -56,10 +56,6 @@ impl Block {
         &mut self.all_mut()[start..][..bytes]
     }
 
-    pub(crate) fn poison(&mut self) {
-        self.bytes_mut().fill(POISON);
-    }
-
     /// Whether nothing was written around it.
     pub(crate) fn is_whole(&self) -> bool {
         let (before, rest) = self.all().split_at(self.start);
@@ -141,13 +137,18 @@ unsafe fn run_product(p: &Product) {
     let weight = unsafe { read(p.weight, 0, from * to, of) };
     let bias = (p.epilogue != Epilogue::None).then(|| unsafe { read(p.bias, 0, to, of) });
     let share = from / parts;
-    let index = |channel: usize, column: usize| if p.transposed { column * from + channel } else { channel * to + column };
+    // [to, from]
+    let weight = match p.transposed {
+        true => weight,
+        false => (0..to * from).map(|at| weight[at % from * to + at / from]).collect(),
+    };
     for row in 0..rows {
         let x = unsafe { read(p.x.address, row * p.x.stride as usize, from, of) };
         for part in 0..parts {
+            let x = &x[part * share..][..share];
             let dot = |column: usize| {
-                let channels = part * share..(part + 1) * share;
-                let sum: f64 = channels.map(|channel| x[channel] * weight[index(channel, column)]).sum();
+                let weight = &weight[column * from + part * share..][..share];
+                let sum: f64 = x.iter().zip(weight).map(|(x, weight)| x * weight).sum();
                 finished(sum + bias.as_ref().map_or(0.0, |bias| bias[column]), p.epilogue)
             };
             let bytes = encode(&(0..to).map(dot).collect::<Vec<_>>(), result);
