@@ -182,7 +182,11 @@ impl Making {
     fn add(&mut self) {
         let a = self.pick();
         let b = if self.coin() { self.all(self.ready[0]) } else { self.row_of_weight(self.columns(a)) };
-        let b = if b.columns == self.columns(a) && b.rows == self.rows(a) { b } else { self.row_of_weight(self.columns(a)) };
+        let b = if b.columns == self.columns(a) && b.rows == self.rows(a) {
+            b
+        } else {
+            self.row_of_weight(self.columns(a))
+        };
         let other = self.alike(a);
         let b = if self.coin() { self.all(other) } else { b };
         let out = self.value("", self.rows(a), self.columns(a));
