@@ -44,12 +44,8 @@ impl Policy {
         };
         // A token is two by two patches.
         let side = 2 * model.vision.patch;
-        let view = |camera: &str| View {
-            camera: camera.to_owned(),
-            width: GRID.1 * side,
-            height: GRID.0 * side,
-            images: 1,
-        };
+        let view =
+            |camera: &str| View { camera: camera.to_owned(), width: GRID.1 * side, height: GRID.0 * side, images: 1 };
         let folder = tempfile::tempdir().unwrap();
         let views = ["top", "left", "right"].map(view);
         split::write(&DemoWeights::new(7, model.clone()), &model, &options, &views, folder.path()).unwrap();

@@ -120,7 +120,6 @@ impl Network {
 
     pub(crate) fn compare(&self, found: &[f64], expected: &[f64], what: &str) {
         let difference = Difference::of(found, expected);
-        eprintln!("DIFF {what} {difference:?}");
         let half = self.program.values.iter().any(|value| matches!(value.dtype, DType::F16 | DType::BF16));
         let bfloat = self.program.values.iter().any(|value| value.dtype == DType::BF16);
         let (relative, cosine) = match (half, bfloat) {
