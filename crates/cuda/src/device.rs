@@ -10,7 +10,6 @@ use vla_engines::provenance::{self, DeviceIdentity};
 use vla_engines::{Error, Launch, Pass};
 
 mod backend;
-mod cubins;
 mod engine;
 mod instance;
 mod measure;
@@ -56,7 +55,7 @@ pub fn cublas_version() -> Result<String, Error> {
 
 /// Compute capabilities that this program has kernels for, e.g. `8.7`.
 pub fn compiled() -> Vec<String> {
-    cubins::CAPABILITIES.iter().map(|(major, minor)| format!("{major}.{minor}")).collect()
+    crate::kernels::compiled().map(|(major, minor)| format!("{major}.{minor}")).collect()
 }
 
 /// This device as the records of accuracy name it.
@@ -94,7 +93,8 @@ impl Device {
         module::check_driver(&properties)?;
         let library = cublas::Library::open()?;
         cuda.enter()?;
-        let image = cubins::for_capability(properties.compute_capability);
+        let (major, minor) = properties.compute_capability;
+        let image = crate::kernels::for_capability(major, minor).ok();
         let module = image.map(|image| module::Module::load(&cuda, &properties, image)).transpose()?.map(Arc::new);
         let identity = identity(&properties, &library)?;
         let products = products::Products::new(&cuda, library)?;

@@ -1,5 +1,9 @@
 //! The kernels: which function a launch runs, with how many blocks, threads and bytes of shared memory.
 
+mod cubins;
+
+pub use cubins::{Capability, NoKernels, compiled, for_capability};
+
 use crate::launch::{
     Arguments, AttentionArguments, CastArguments, Element, ElementwiseArguments, EulerArguments, GatherArguments,
     Kernel, NormArguments, PermuteArguments, RotaryArguments,
