@@ -4,7 +4,7 @@
 //! [`Inference`]: write host tensors by name, execute every stage, read the result. On the way engines are checked against
 //! their [`provenance`] record, [`memory`] is planned and admitted before each load, and the [`graph`] of the stages is
 //! checked for names, types and shapes. A [`Backend`] is what one engine kind implements; [`onnx_runtime`] is here, TensorRT
-//! is in the crate `vla_tensorrt`.
+//! is in the crate `vla_tensorrt`. [`operations`] are networks as lists of fused operations, for an engine kind without a compiler.
 //!
 //! Errors carry data (stage, differences, figures). Observations, configuration files, command lines and ROS are not known
 //! here.

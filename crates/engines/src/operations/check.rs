@@ -188,7 +188,11 @@ impl Checker<'_> {
         }
         let rows = Size::of(&operand.rows).filter(|rows| rows.fixed() != Some(0) && operand.columns > 0);
         let Some(rows) = rows else {
-            return Err(wrong(what, "at least one row and column", format_args!("[{}, {}]", operand.rows, operand.columns)));
+            return Err(wrong(
+                what,
+                "at least one row and column",
+                format_args!("[{}, {}]", operand.rows, operand.columns),
+            ));
         };
         let end = operand.column.checked_add(operand.columns);
         if end.is_none_or(|end| end > found.width) {
@@ -204,7 +208,11 @@ impl Checker<'_> {
             return Err(wrong(what, format_args!("rows of {most} in its source"), rows));
         }
         if end.is_none() {
-            return Err(wrong(what, "rows that fit 64 bits", format_args!("{} from row {}", operand.rows, operand.row)));
+            return Err(wrong(
+                what,
+                "rows that fit 64 bits",
+                format_args!("{} from row {}", operand.rows, operand.row),
+            ));
         }
         Ok(Matrix { rows, columns: operand.columns, dtype: found.dtype })
     }
@@ -255,7 +263,9 @@ pub(super) fn dims(program: &Program, symbols: &Symbols) -> Result<Vec<Vec<usize
         let sizes = sizes.collect::<Option<Vec<usize>>>();
         let sizes = sizes.filter(|sizes| sizes.iter().try_fold(4_usize, |bytes, n| bytes.checked_mul(*n)).is_some());
         let expected = "values of at least 1 for its symbols";
-        sizes.ok_or_else(|| wrong(format_args!("value {index}"), expected, format_args!("{} with {symbols:?}", display_dims(dims))))
+        sizes.ok_or_else(|| {
+            wrong(format_args!("value {index}"), expected, format_args!("{} with {symbols:?}", display_dims(dims)))
+        })
     };
     let sizes = (0..program.values.len()).map(resolve).collect::<Result<Vec<_>, _>>()?;
     for (index, operation) in program.operations.iter().enumerate() {

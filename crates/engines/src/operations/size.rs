@@ -145,7 +145,17 @@ mod tests {
         assert_eq!(resolved("T"), Some(5));
         assert_eq!(resolved("T+324"), Some(329));
         assert_eq!(resolved("6*T+S*T+1"), Some(66));
-        for bad in ["", "U", "T+", "*T", "T 1", "-1", "18446744073709551615*T", "99999999999999999999", "T+99999999999999999999"] {
+        for bad in [
+            "",
+            "U",
+            "T+",
+            "*T",
+            "T 1",
+            "-1",
+            "18446744073709551615*T",
+            "99999999999999999999",
+            "T+99999999999999999999",
+        ] {
             assert_eq!(resolved(bad), None, "{bad}");
         }
     }

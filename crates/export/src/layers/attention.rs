@@ -90,7 +90,9 @@ impl Net<'_> {
     /// Each of the key or value heads `x` once for every head of the queries that it serves.
     fn repeat(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
         let (kv_heads, rows) = match x.dims() {
-            [_, Dim::Fixed(kv_heads), rows, _] if *kv_heads != heads.count && *kv_heads > 0 => (*kv_heads, rows.clone()),
+            [_, Dim::Fixed(kv_heads), rows, _] if *kv_heads != heads.count && *kv_heads > 0 => {
+                (*kv_heads, rows.clone())
+            }
             _ => return Ok(x.clone()),
         };
         let Heads { groups, count, dim } = heads;

@@ -111,7 +111,9 @@ impl List<'_, '_> {
             let mut made = made.clone();
             match &mut made {
                 Operation::Activate { by: by @ None, .. } if factor.rows == x.rows => *by = Some(factor.clone()),
-                Operation::Norm { gain: gain @ None, shift: None, .. } if is_row(factor) => *gain = Some(factor.clone()),
+                Operation::Norm { gain: gain @ None, shift: None, .. } if is_row(factor) => {
+                    *gain = Some(factor.clone())
+                }
                 _ => continue,
             }
             *made.out_mut() = out;
@@ -176,7 +178,8 @@ impl List<'_, '_> {
         };
         let Some(place) = (at + 1..self.steps.len()).find(is_next) else { return };
         let outs = [at, place].map(|place| self.operation(place).map(Operation::out));
-        let ([Some(first), Some(second)], true) = (outs, [at, place].iter().all(|place| self.is_read_by_columns(*place)))
+        let ([Some(first), Some(second)], true) =
+            (outs, [at, place].iter().all(|place| self.is_read_by_columns(*place)))
         else {
             return;
         };

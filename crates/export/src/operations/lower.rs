@@ -227,7 +227,8 @@ impl Lowering<'_> {
         }
         let dims: Vec<Dim> = view.axes.iter().map(|axis| axis.size.dim()).collect();
         let ordered = self.in_order(&view, &dims)?;
-        let operand = self.matrix(&ordered).ok_or_else(|| format!("expected a matrix, found {}", display_dims(&dims)))?;
+        let operand =
+            self.matrix(&ordered).ok_or_else(|| format!("expected a matrix, found {}", display_dims(&dims)))?;
         self.place(id, Place::View(ordered));
         Ok(operand)
     }
@@ -305,7 +306,8 @@ impl Lowering<'_> {
     pub(super) fn in_order(&mut self, view: &View, dims: &[Dim]) -> Result<View, String> {
         let width = self.width(view.source, 0).ok_or("expected rows of fixed width")?;
         let permutation = view.permutation(width);
-        let permutation = permutation.ok_or_else(|| format!("expected axes of one tensor in some order, found {view:?}"))?;
+        let permutation =
+            permutation.ok_or_else(|| format!("expected axes of one tensor in some order, found {view:?}"))?;
         let ordered = self.value(self.dtype_of(view.source), dims)?;
         if let Source::Value(out) = ordered.source {
             self.loose[out] = true;
@@ -326,7 +328,9 @@ impl Lowering<'_> {
     pub(super) fn program(self) -> Result<Program, String> {
         let operation = |step| match step {
             Step::Operation(operation) => Ok(operation),
-            Step::Multiply { a, b, .. } => Err(format!("expected an operation that multiplies {a:?} by {b:?}, found none")),
+            Step::Multiply { a, b, .. } => {
+                Err(format!("expected an operation that multiplies {a:?} by {b:?}, found none"))
+            }
         };
         let operations = self.steps.into_iter().map(operation).collect::<Result<Vec<_>, _>>()?;
         let mut program = Program {

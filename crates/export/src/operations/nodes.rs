@@ -21,7 +21,8 @@ impl Lowering<'_> {
             }
             "Reshape" => self.reshape(x, out),
             "Transpose" => {
-                let order: Vec<usize> = ints(node, "perm").iter().filter_map(|axis| usize::try_from(*axis).ok()).collect();
+                let order: Vec<usize> =
+                    ints(node, "perm").iter().filter_map(|axis| usize::try_from(*axis).ok()).collect();
                 let view = self.view(x)?.transposed(&order).ok_or("expected an order of its axes")?;
                 self.place(out, Place::View(view));
                 Ok(())
@@ -73,7 +74,9 @@ impl Lowering<'_> {
         let (view, mut from) = (self.view(x)?, 0);
         for out in &node.outputs {
             let (_, dims) = self.shape(*out);
-            let Some(Dim::Fixed(size)) = dims.get(axis) else { return Err("expected pieces of fixed sizes".to_owned()) };
+            let Some(Dim::Fixed(size)) = dims.get(axis) else {
+                return Err("expected pieces of fixed sizes".to_owned());
+            };
             let piece = view.sliced(axis, from, Size::number(*size)).ok_or("expected an axis of fixed stride")?;
             self.place(*out, Place::View(piece));
             from += size;
@@ -134,7 +137,8 @@ impl Lowering<'_> {
     }
 
     fn layer_norm(&mut self, node: &Node, out: usize) -> Result<(), String> {
-        let ([x, weight, bias], Some(Attribute::Float(eps))) = (node.inputs.as_slice(), attribute(node, "epsilon")) else {
+        let ([x, weight, bias], Some(Attribute::Float(eps))) = (node.inputs.as_slice(), attribute(node, "epsilon"))
+        else {
             return Err("expected weight, bias and epsilon".to_owned());
         };
         let (weight, bias, eps) = (Some(self.weight(*weight, 1)?), Some(self.weight(*bias, 1)?), *eps);

@@ -39,9 +39,7 @@ impl Lowering<'_> {
             Meaning::Euler { actions, velocity, dt, strength } => {
                 let (actions, velocity) = (self.operand(actions.id)?, self.operand(velocity.id)?);
                 let (dt, strength) = (self.column(dt.id)?, self.column(strength.id)?);
-                self.push(result.id, |out| {
-                    Step::Operation(Operation::Euler { actions, velocity, dt, strength, out })
-                })
+                self.push(result.id, |out| Step::Operation(Operation::Euler { actions, velocity, dt, strength, out }))
             }
         }
     }

@@ -89,7 +89,11 @@ impl Checker<'_> {
                 (Some([to, _]), true) | (Some([_, to]), false) => *to,
                 (Some(dims), _) => return Err(wrong(what, "two dimensions", display_dims(dims))),
                 (None, _) => {
-                    return Err(wrong(what, format_args!("one of {} weights", self.program.weights.len()), part.weight));
+                    return Err(wrong(
+                        what,
+                        format_args!("one of {} weights", self.program.weights.len()),
+                        part.weight,
+                    ));
                 }
             };
             let dims = if transposed { [width, x.columns] } else { [x.columns, width] };
@@ -168,7 +172,9 @@ impl Checker<'_> {
             return Err(wrong(what, "a value that is written before", format_args!("value {index}")));
         }
         let dims = [Dim::Fixed(1), Dim::Fixed(heads), x.rows.rows.clone(), Dim::Fixed(dim)];
-        if value.dims != dims || (x.rows.row, x.rows.column, x.rows.columns) != (0, 0, columns) || !is_float(value.dtype)
+        if value.dims != dims
+            || (x.rows.row, x.rows.column, x.rows.columns) != (0, 0, columns)
+            || !is_float(value.dtype)
         {
             return Err(fails(format!("{} {}", value.dtype, display_dims(&value.dims))));
         }
@@ -188,7 +194,8 @@ impl Checker<'_> {
             self.weight("norm", *weight, &[*dim], x.dtype)?;
             positive("eps", *eps)?;
         }
-        let rows = x.rows.over(*groups).ok_or_else(|| wrong("rows", format_args!("a multiple of {groups}"), x.rows.dim()))?;
+        let rows =
+            x.rows.over(*groups).ok_or_else(|| wrong("rows", format_args!("a multiple of {groups}"), x.rows.dim()))?;
         for (what, table) in [("cos", cos), ("sin", sin)] {
             self.like(what, table, &rows, *dim, x.dtype)?;
         }
@@ -230,7 +237,11 @@ impl Checker<'_> {
             Size::product(rows).as_ref() == Some(&x.rows) && Size::product(columns) == Some(Size::number(x.columns))
         };
         if !(0..=dims.len()).any(splits) {
-            return Err(wrong("dims", format_args!("axes of {} rows, then of {} columns", x.rows.dim(), x.columns), display_dims(dims)));
+            return Err(wrong(
+                "dims",
+                format_args!("axes of {} rows, then of {} columns", x.rows.dim(), x.columns),
+                display_dims(dims),
+            ));
         }
         let value = self.unwritten(out)?;
         if value.dtype != x.dtype || Size::product(&value.dims) != Size::product(dims) {
