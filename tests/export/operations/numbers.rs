@@ -68,6 +68,7 @@ fn every_switch_of_the_model_and_of_the_export_does_too() {
         matches_onnx_runtime("no positions", &changed(family, |case| case.model.head.positions = None));
         matches_onnx_runtime("exact rotations", &changed(family, |case| case.options.rope = RopeFrequencies::Exact));
         matches_onnx_runtime("a head for a head", &changed(family, |case| case.model.language.kv_heads = 6));
+        matches_onnx_runtime("heads wider than a row", &changed(family, |case| case.model.language.head_dim = 32));
         matches_onnx_runtime(
             "the other final norm",
             &changed(family, |case| {
