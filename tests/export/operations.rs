@@ -117,7 +117,12 @@ impl Listed {
     }
 
     /// Outputs by name.
-    fn run(&self, inputs: &BTreeMap<String, HostTensor>, symbols: &Symbols, rounded: bool) -> BTreeMap<String, Vec<f64>> {
+    fn run(
+        &self,
+        inputs: &BTreeMap<String, HostTensor>,
+        symbols: &Symbols,
+        rounded: bool,
+    ) -> BTreeMap<String, Vec<f64>> {
         let input = |index: &usize| elements(&inputs[&self.program.values[*index].name]).expect("numbers");
         let inputs: Vec<Vec<f64>> = self.program.inputs.iter().map(input).collect();
         let values = evaluate(&self.program, &self.weights, &inputs, symbols, rounded).expect("runs");

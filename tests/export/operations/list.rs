@@ -76,8 +76,7 @@ fn every_weight_of_a_product_is_read_once() {
                     Operation::Linear { parts, .. } => Some(parts),
                     _ => None,
                 });
-                let mut found: Vec<&String> =
-                    parts.flatten().map(|part| &program.weights[part.weight].name).collect();
+                let mut found: Vec<&String> = parts.flatten().map(|part| &program.weights[part.weight].name).collect();
                 expected.sort();
                 found.sort();
                 assert_eq!(found, expected, "{stage}");

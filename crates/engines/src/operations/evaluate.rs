@@ -15,14 +15,16 @@ pub fn weights(program: &Program, network: &Network) -> Result<Vec<Vec<f64>>, St
     let weight = |weight: &super::Weight| {
         let tensors = &network.graph().initializer;
         let found = tensors.iter().find(|tensor| tensor.name() == weight.name);
-        let tensor = found.ok_or_else(|| format!("weight '{}': expected one in the network, found none", weight.name))?;
+        let tensor =
+            found.ok_or_else(|| format!("weight '{}': expected one in the network, found none", weight.name))?;
         let bytes = network.elements(tensor).map_err(|error| error.to_string())?;
         let elements = weight.dims.iter().product::<usize>();
         if bytes.len() != elements * weight.dtype.size() {
             let found = bytes.len();
             return Err(format!("weight '{}': expected {elements} elements, found {found} bytes", weight.name));
         }
-        decode(weight.dtype, &bytes).ok_or_else(|| format!("weight '{}': expected numbers, found {}", weight.name, weight.dtype))
+        decode(weight.dtype, &bytes)
+            .ok_or_else(|| format!("weight '{}': expected numbers, found {}", weight.name, weight.dtype))
     };
     program.weights.iter().map(weight).collect()
 }
@@ -80,7 +82,12 @@ pub fn evaluate(
     }
     for (weight, elements) in program.weights.iter().zip(weights) {
         if elements.len() != count(&weight.dims) {
-            return Err(format!("weight '{}': expected {:?}, found {} elements", weight.name, weight.dims, elements.len()));
+            return Err(format!(
+                "weight '{}': expected {:?}, found {} elements",
+                weight.name,
+                weight.dims,
+                elements.len()
+            ));
         }
     }
     for (index, elements) in program.inputs.iter().zip(inputs) {
@@ -260,7 +267,8 @@ impl Memory<'_> {
                 let of = |matrix: &'_ Matrix, key: usize| -> Vec<f64> {
                     matrix.row(group * keys + key)[served * dim..][..*dim].to_vec()
                 };
-                let score = |key: usize| f64::from(*scale) * query.iter().zip(of(&k, key)).map(|(q, k)| q * k).sum::<f64>();
+                let score =
+                    |key: usize| f64::from(*scale) * query.iter().zip(of(&k, key)).map(|(q, k)| q * k).sum::<f64>();
                 let scores: Vec<f64> = (0..seen).map(score).collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();

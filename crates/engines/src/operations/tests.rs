@@ -200,7 +200,9 @@ fn what_is_wrong_around_the_operations_is_refused_by_its_name() {
 /// Pointers to all numbers, texts and lists of a document.
 fn pointers(at: &Json, pointer: &str, found: &mut Vec<String>) {
     match at {
-        Json::Object(fields) => fields.iter().for_each(|(key, value)| pointers(value, &format!("{pointer}/{key}"), found)),
+        Json::Object(fields) => {
+            fields.iter().for_each(|(key, value)| pointers(value, &format!("{pointer}/{key}"), found))
+        }
         Json::Array(items) => {
             found.push(pointer.to_owned());
             items.iter().enumerate().for_each(|(at, item)| pointers(item, &format!("{pointer}/{at}"), found));
@@ -216,7 +218,19 @@ fn no_change_of_a_file_leads_to_a_panic() {
     pointers(&every_operation(), "", &mut all);
     assert!(all.len() > 200, "{}", all.len());
     let most = json!(u64::MAX);
-    let others = [json!(0), json!(1), json!(2), json!(3), json!(7), most, json!(-1), json!("T"), json!("3*T"), json!(null), json!([])];
+    let others = [
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(3),
+        json!(7),
+        most,
+        json!(-1),
+        json!("T"),
+        json!("3*T"),
+        json!(null),
+        json!([]),
+    ];
     let mut accepted = 0;
     for pointer in &all {
         for other in &others {
