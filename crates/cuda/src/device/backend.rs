@@ -13,10 +13,10 @@ use crate::tactics::Split;
 use crate::{Id, Recording};
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_engines::memory::{Figure, Footprint, Pool, estimate};
-use vla_engines::profile::Profile;
-use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
+use vla_engines::profile::Profile;
+use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
 use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
 
 type Workspace = crate::Workspace<Instance>;

@@ -47,7 +47,8 @@ impl Device {
             dims.push(workspace.dims(place(engine, inputs, &input.name)?));
         }
         let symbols = symbols(&engine.program, &dims).map_err(refused(&engine.stage))?;
-        let dims = engine.program.dims(&symbols).map_err(|reason| refused(&engine.stage)(PlanError::Program(reason)))?;
+        let dims =
+            engine.program.dims(&symbols).map_err(|reason| refused(&engine.stage)(PlanError::Program(reason)))?;
         // The stream is empty before algorithms are measured, and after: they share the arena's memory with nothing.
         self.cuda().wait()?;
         let plan = self.products.plan(self.queue.cuda(), &module, engine, &symbols)?;

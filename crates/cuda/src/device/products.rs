@@ -16,8 +16,8 @@ use crate::driver::Cuda;
 use crate::launch::Product;
 use crate::plan::Plan;
 use crate::tactics::{Key, Machine, Split, Tactics};
-use vla_engines::{Error, Symbols};
 use vla_engines::provenance::DeviceIdentity;
+use vla_engines::{Error, Symbols};
 
 /// cuBLASLt in the device's context, with the memory that its algorithms work in: one block, because products run one after the other
 /// on one stream.

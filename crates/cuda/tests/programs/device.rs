@@ -141,7 +141,8 @@ unsafe fn run_product(p: &Product) {
     let weight = unsafe { read(p.weight, 0, from * to, of) };
     let bias = (p.epilogue != Epilogue::None).then(|| unsafe { read(p.bias, 0, to, of) });
     let share = from / parts;
-    let index = |channel: usize, column: usize| if p.transposed { column * from + channel } else { channel * to + column };
+    let index =
+        |channel: usize, column: usize| if p.transposed { column * from + channel } else { channel * to + column };
     for row in 0..rows {
         let x = unsafe { read(p.x.address, row * p.x.stride as usize, from, of) };
         for part in 0..parts {
