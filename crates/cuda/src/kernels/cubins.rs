@@ -30,7 +30,10 @@ impl std::fmt::Display for NoKernels {
         }
         let compiled: Vec<String> = self.compiled.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
         let compiled = compiled.join(", ");
-        write!(f, "this program has CUDA kernels for compute capability {compiled}, found {major}.{minor}; use another engine kind")
+        write!(
+            f,
+            "this program has CUDA kernels for compute capability {compiled}, found {major}.{minor}; use another engine kind"
+        )
     }
 }
 
@@ -53,7 +56,9 @@ pub fn for_capability(major: u32, minor: u32) -> Result<&'static [u8], NoKernels
 }
 
 fn choose(compiled: &[Capability], found: Capability) -> Option<usize> {
-    let runs = |&image: &Capability| image == found || (image.0 == found.0 && image.1 < found.1 && image != ORIN && found != ORIN);
+    let runs = |&image: &Capability| {
+        image == found || (image.0 == found.0 && image.1 < found.1 && image != ORIN && found != ORIN)
+    };
     compiled.iter().rposition(runs)
 }
 
