@@ -170,8 +170,9 @@ unsafe fn run_product(p: &Product) {
     let (rows, from, to, parts) = (p.rows as usize, p.from as usize, p.to as usize, p.parts as usize);
     let (of, result) = (dtype(p.element), if p.single { DType::F32 } else { dtype(p.element) });
     assert!(from.is_multiple_of(parts) && (parts == 1 || p.epilogue == Epilogue::None), "{p:?}");
-    // SAFETY: the caller's promise, here and below.
+    // SAFETY: the caller's promise.
     let weight = unsafe { read(p.weight, 0, from * to, of) };
+    // SAFETY: the caller's promise.
     let bias = (p.epilogue != Epilogue::None).then(|| unsafe { read(p.bias, 0, to, of) });
     let share = from / parts;
     // [to, from]
@@ -180,6 +181,7 @@ unsafe fn run_product(p: &Product) {
         false => (0..to * from).map(|at| weight[at % from * to + at / from]).collect(),
     };
     for row in 0..rows {
+        // SAFETY: the caller's promise.
         let x = unsafe { read(p.x.address, row * p.x.stride as usize, from, of) };
         for part in 0..parts {
             let x = &x[part * share..][..share];
@@ -191,6 +193,7 @@ unsafe fn run_product(p: &Product) {
             let bytes = encode(&(0..to).map(dot).collect::<Vec<_>>(), result);
             let first = part * p.apart as usize + row * p.y.stride as usize;
             let at = (p.y.address as usize + first * result.size()) as *mut u8;
+            // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
         }
     }
