@@ -6,6 +6,7 @@
 mod programs {
     mod demo;
     mod device;
+    mod figures;
     mod inference;
     mod random;
     mod run;

@@ -18,6 +18,8 @@ mod fuse;
 mod lower;
 mod nodes;
 mod pieces;
+#[cfg(test)]
+mod tests;
 mod view;
 
 /// The operations of a whole graph. The hash of its ONNX file, which is not written yet, is added by [`write()`].

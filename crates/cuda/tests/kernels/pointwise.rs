@@ -39,7 +39,7 @@ fn elementwise(element: Element, seed: u64) {
     let widest = [7, 64, 300][random.below(3)];
     let (add_rows, repeats, columns) = (1 + random.below(4), 1 + random.below(3), 1 + random.below(widest));
     let rows = add_rows * repeats;
-    let mut maybe =
+    let maybe =
         |rows: usize, random: &mut Random| random.coin().then(|| Operand::random(element, rows, columns, random));
     let (x, by, add) = (maybe(rows, &mut random), maybe(rows, &mut random), maybe(add_rows, &mut random));
     let count = random.below(4);

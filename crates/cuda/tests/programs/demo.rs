@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tempfile::TempDir;
 use vla_base::tensor::DType;
 use vla_engines::Symbols;
 use vla_engines::onnx;
@@ -17,14 +16,15 @@ use super::run::Network;
 /// Entries of the vocabulary.
 const VOCABULARY: usize = 500;
 /// Fewest, usual and most text tokens.
-const TEXT: [usize; 3] = [1, 32, 64];
+const TEXT: [usize; 3] = [1, 32, 128];
 /// Rows and columns of tokens of each of the cameras' images.
-const GRID: (usize, usize) = (3, 5);
+const GRID: (usize, usize) = (2, 3);
 
 /// An exported demo policy.
 pub(crate) struct Policy {
     pub(crate) name: String,
-    folder: TempDir,
+    /// Its stages in run order.
+    pub(crate) stages: Vec<(&'static str, Network)>,
 }
 
 impl Policy {
@@ -49,14 +49,10 @@ impl Policy {
         let folder = tempfile::tempdir().unwrap();
         let views = ["top", "left", "right"].map(view);
         split::write(&DemoWeights::new(7, model.clone()), &model, &options, &views, folder.path()).unwrap();
-        Self { name: format!("{} {dtype}", family.title()), folder }
-    }
-
-    /// Its stages in run order.
-    pub(crate) fn stages(&self) -> Vec<(&'static str, Network)> {
         let names = ["vision", "language", "fusion", "context", "step"];
-        let path = |name: &str| self.folder.path().join(format!("{name}.onnx"));
-        names.into_iter().filter(|name| path(name).exists()).map(|name| (name, open(&path(name)))).collect()
+        let path = |name: &str| folder.path().join(format!("{name}.onnx"));
+        let stages = names.into_iter().filter(|name| path(name).exists()).map(|name| (name, open(&path(name))));
+        Self { name: format!("{} {dtype}", family.title()), stages: stages.collect() }
     }
 }
 

@@ -87,8 +87,10 @@ impl Network {
         let bases = Bases { weights: weights.address(), arena: arena.address(), inputs: &from, outputs: &to };
         let launches = plan.launches(&bases).unwrap();
         let before = weights.bytes().to_vec();
+        let written =
+            [&arena].into_iter().chain(&results).map(|block| (block.address(), block.bytes().len())).collect();
         // SAFETY: all blocks are alive, and as large as the plan says.
-        unsafe { run(&launches) };
+        unsafe { run(&launches, &written) };
         assert!(weights.bytes() == before && sources.iter().zip(&given).all(|(block, bytes)| block.bytes() == bytes));
         let whole = |block: &Block| assert!(block.is_whole(), "memory around a block was written");
         [&weights, &arena].into_iter().chain(&sources).chain(&results).for_each(whole);
@@ -120,7 +122,6 @@ impl Network {
 
     pub(crate) fn compare(&self, found: &[f64], expected: &[f64], what: &str) {
         let difference = Difference::of(found, expected);
-        eprintln!("DIFF {what} {difference:?}");
         let half = self.program.values.iter().any(|value| matches!(value.dtype, DType::F16 | DType::BF16));
         let bfloat = self.program.values.iter().any(|value| value.dtype == DType::BF16);
         let (relative, cosine) = match (half, bfloat) {

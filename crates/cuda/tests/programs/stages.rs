@@ -15,9 +15,9 @@ const MANY: (usize, usize) = (43, 107);
 /// All stages, with short and long texts and other parts of products; images have one size.
 fn check(family: &'static Family, dtype: DType, few: Split, many: Split) {
     let (policy, mut random) = (Policy::new(family, dtype), Random(1));
-    for (stage, network) in policy.stages() {
+    for (stage, network) in &policy.stages {
         let cases = [(FEW, few), (MANY, many)];
-        for ((text, rows), split) in cases.into_iter().skip(usize::from(stage == "vision")) {
+        for ((text, rows), split) in cases.into_iter().skip(usize::from(*stage == "vision")) {
             let symbols = sizes(text, rows);
             let inputs = network.inputs(&symbols, &mut random);
             network.check(&symbols, &inputs, split, &format!("{} {stage}, {text} of {rows} rows", policy.name));
