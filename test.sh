@@ -176,6 +176,7 @@ case "${1:-}" in
     step advisories "Advisories of dependencies" count_one advisories
     step msrv "Oldest Rust" count_one msrv
     step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
+    step kernels "CUDA kernels for every architecture, where nvcc is" count_one "$root/scripts/check_kernels.sh"
     step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
     step build "colcon build" count_one "$root/scripts/build.sh"
     step clippy "Lints" count_one everything clippy --all-targets -- -D warnings
