@@ -117,21 +117,21 @@ struct AttentionRows {
       for (int t = 0; t < unit / 8; t++) high = fmaxf(high, fmaxf(s[t][2 * row], s[t][2 * row + 1]));
       high = fmaxf(high, __shfl_xor_sync(~0u, high, 1));
       high = fmaxf(high, __shfl_xor_sync(~0u, high, 2));
-      const float base = high == -INFINITY ? 0.f : high;  // nothing seen yet
-      const float keep = fast_exp2(top[row] - base);
+      const float keep = fast_exp2(top[row] - high);
       top[row] = high;
       float added = 0.f;
 #pragma unroll
       for (int t = 0; t < unit / 8; t++)
 #pragma unroll
-        for (int i = 2 * row; i < 2 * row + 2; i++) added += s[t][i] = fast_exp2(s[t][i] - base);
+        for (int i = 2 * row; i < 2 * row + 2; i++) added += s[t][i] = fast_exp2(s[t][i] - high);
       sum[row] = sum[row] * keep + added;
 #pragma unroll
       for (int n = 0; n < 2 * kSteps; n++) out[n][2 * row] *= keep, out[n][2 * row + 1] *= keep;
     }
   }
 
-  // A unit of keys. `limit`: keys from there on are not there; row r sees keys up to `last + r` where that is less.
+  // A unit of keys, of which each row sees at least the first. `limit`: keys from there on are not there; row r sees keys up to
+  // `last + r` where that is less.
   __device__ __forceinline__ void add(const T *keys, const T *values, float factor, int limit, int last) {
     const int lane = threadIdx.x % 32;
     float s[unit / 8][4] = {};

@@ -189,6 +189,25 @@ fn every_half_is_cast_to_single_precision_and_back() {
 }
 
 #[test]
+fn a_value_in_the_middle_of_two_halves_is_cast_to_the_even_one() {
+    for (element, largest) in [(Element::F16, 0x7bff_u16), (Element::BF16, 0x7f7f)] {
+        let of = |bits: u16| match element {
+            Element::F16 => f64::from(half::f16::from_bits(bits)),
+            _ => f64::from(half::bf16::from_bits(bits)),
+        };
+        let (rows, columns) = (i32::from(largest), 1);
+        let mut x = Operand::new(Element::F32, usize::from(largest), 1, 0, 0);
+        x.fill(|row, _| (of(row as u16) + of(row as u16 + 1)) / 2.0);
+        let y = Operand::new(element, usize::from(largest), 1, 0, 0);
+        let arguments = CastArguments { x: x.matrix(), y: y.matrix(), rows, columns, from: 0, to: element as u32 };
+        launch(Kernel::Cast, Arguments::Cast(arguments), &mut Random(1));
+        for bits in 0..largest {
+            assert_eq!(y.at(usize::from(bits), 0), of(bits + bits % 2), "{element:?} {bits:#x}");
+        }
+    }
+}
+
+#[test]
 fn euler_adds_in_single_precision() {
     let mut random = Random(5);
     for element in ELEMENTS {
