@@ -6,6 +6,7 @@ mod fuzz_export;
 mod fuzz_infer;
 mod infer;
 mod lora;
+mod operations;
 mod reference_export;
 mod reference_infer;
 mod reference_n1d7;

@@ -33,6 +33,8 @@ impl DeviceBlock {
         let block = Self { address, bytes, context: Arc::clone(cuda.context()) };
         // SAFETY: the block is that long.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(failed("clearing device memory"))?;
+        // The driver may clear in the background, and a stream of ours does not wait for its default stream.
+        result::ctx::synchronize().map_err(failed("clearing device memory"))?;
         Ok(block)
     }
 

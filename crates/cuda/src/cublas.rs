@@ -8,8 +8,11 @@ use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 
+use cudarc::driver::CudaContext;
+
 use vla_engines::{Error, RuntimeLibrary};
 
+use crate::driver::Cuda;
 use crate::launch::{Element, Epilogue, Product};
 
 mod sys;
@@ -94,6 +97,7 @@ fn check(status: i32, action: &str) -> Result<(), Error> {
 pub(crate) struct Handle {
     raw: *mut c_void,
     library: Library,
+    context: Arc<CudaContext>,
 }
 
 // SAFETY: cuBLASLt allows one handle in several threads.
@@ -102,21 +106,23 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
-    /// A handle in the context that is current in this thread.
+    /// A handle in the device's context.
     ///
     /// # Errors
     /// [`Error::Device`], [`Error::OutOfMemory`].
-    pub(crate) fn new(library: Library) -> Result<Self, Error> {
+    pub(crate) fn new(cuda: &Cuda, library: Library) -> Result<Self, Error> {
+        cuda.enter()?;
         let mut raw = ptr::null_mut();
         // SAFETY: writes one pointer.
         check(unsafe { (library.api.create)(&raw mut raw) }, "opening cuBLASLt")?;
-        Ok(Self { raw, library })
+        Ok(Self { raw, library, context: Arc::clone(cuda.context()) })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: made by `create`, destroyed once.
+        self.context.record_err(self.context.bind_to_thread());
+        // SAFETY: made by `create`, destroyed once, in its context.
         let status = unsafe { (self.library.api.destroy)(self.raw) };
         if status != sys::SUCCESS {
             tracing::debug!(status, "closing cuBLASLt");

@@ -13,7 +13,6 @@ mod backend;
 mod engine;
 mod instance;
 mod measure;
-#[path = "device/kernels.rs"]
 mod module;
 mod products;
 mod weights;

@@ -8,7 +8,7 @@ use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
 use vla_engines::memory::Pool;
-use vla_engines::{Error, RuntimeLibrary};
+use vla_engines::{Error, ErrorClass, RuntimeLibrary};
 
 /// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
 const STICKY: [CUresult; 14] = [
@@ -31,10 +31,19 @@ const STICKY: [CUresult; 14] = [
 /// The error of a driver call, classified: out of memory, device lost, or another failure of `action`.
 pub fn failed(action: &str) -> impl FnOnce(DriverError) -> Error {
     let action = action.to_owned();
-    move |error| match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, source: words(error).into() },
-        code if STICKY.contains(&code) => Error::DeviceLost { source: format!("{action}: {}", words(error)).into() },
+    move |error| match class(error.0) {
+        ErrorClass::DoesNotFit => Error::OutOfMemory { action, source: words(error).into() },
+        ErrorClass::DeviceLost => Error::DeviceLost { source: format!("{action}: {}", words(error)).into() },
         _ => Error::Device { action, source: words(error).into() },
+    }
+}
+
+/// What a driver's error means for the engines.
+fn class(code: CUresult) -> ErrorClass {
+    match code {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => ErrorClass::DoesNotFit,
+        code if STICKY.contains(&code) => ErrorClass::DeviceLost,
+        _ => ErrorClass::Other,
     }
 }
 
@@ -193,5 +202,34 @@ impl Cuda {
         // SAFETY: both handles are alive as long as `self` and `event`, and belong to one context.
         let result = unsafe { sys::cuEventRecordWithFlags(event.cu_event(), self.stream.cu_stream(), flags) };
         result.result().map_err(failed("recording a CUDA event"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_a_lost_device_are_told_from_other_failures() {
+        assert_eq!(class(CUresult::CUDA_ERROR_OUT_OF_MEMORY), ErrorClass::DoesNotFit);
+        for code in [
+            CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+            CUresult::CUDA_ERROR_LAUNCH_FAILED,
+            CUresult::CUDA_ERROR_ECC_UNCORRECTABLE,
+        ] {
+            assert_eq!(class(code), ErrorClass::DeviceLost, "{code:?}");
+        }
+        for code in [CUresult::CUDA_ERROR_INVALID_VALUE, CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU] {
+            assert_eq!(class(code), ErrorClass::Other, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_driver_is_an_error_of_that_library() {
+        match Cuda::open() {
+            Err(Error::Library { library: RuntimeLibrary::Cuda, .. }) => assert!(memory_here().is_none()),
+            Ok(_) => eprintln!("SKIPPED: this machine has a driver"),
+            Err(other) => panic!("{other}"),
+        }
     }
 }

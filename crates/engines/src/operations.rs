@@ -1,8 +1,8 @@
-//! Networks as lists of fused operations, beside their ONNX files: what an engine kind without a compiler of its own runs.
+//! Networks as lists of fused operations, beside their ONNX files: what an engine kind without a compiler runs.
 //!
 //! `vla-trt export` writes both from the same layers. The weights are those of the ONNX file, by name. Activations are matrices,
 //! `[rows, columns]` row-major, unless said. [`Program::read`] checks everything that an engine relies on: references, widths,
-//! element types and order, so that an engine needs no check of its own.
+//! element types and order, so that an engine does not repeat the checks.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,11 @@ use crate::Symbols;
 use crate::provenance::hash;
 
 mod check;
+pub mod evaluate;
 mod parts;
 mod size;
+#[cfg(test)]
+mod tests;
 
 pub use size::{Size, resolve};
 
@@ -256,8 +259,7 @@ pub enum Operation {
     Gather {
         /// `[entries, columns]`
         table: Operand,
-        /// INT32, one column: a row of the table each. Negative or too large ones are an error of whoever made them; an engine
-        /// clamps them.
+        /// INT32, one column or one row: a row of the table each. An engine clamps negative and too large ones.
         index: Operand,
         /// `[rows, columns]`
         out: usize,

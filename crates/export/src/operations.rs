@@ -4,6 +4,8 @@
 //! reads; a [`Piece`](crate::onnx::pieces::Piece) of nodes is the one operation that the layers say it is. [`fuse`] then joins operations
 //! that an engine runs as one. The list is checked before it is written.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use vla_engines::operations::{FORMAT, Program, path_beside};
@@ -16,9 +18,11 @@ mod fuse;
 mod lower;
 mod nodes;
 mod pieces;
+#[cfg(test)]
+mod tests;
 mod view;
 
-/// The operations of a whole graph, by its name; the name of the ONNX file's hash is still to be set ([`write`]).
+/// The operations of a whole graph. The hash of its ONNX file, which is not written yet, is added by [`write()`].
 ///
 /// # Errors
 /// [`Error::Operations`] for a graph that the operations do not express.
@@ -40,5 +44,6 @@ pub(crate) fn write(mut program: Program, stage: &str, onnx: &Path) -> Result<()
     let fails = |reason| Error::Operations { stage: stage.to_owned(), reason };
     program.check().map_err(fails)?;
     let text = program.to_text().map_err(|error| fails(error.to_string()))?;
-    std::fs::write(&path, text).map_err(Error::io(&path))
+    let mut file = File::create(&path).map_err(Error::io(&path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io(&path))
 }

@@ -46,7 +46,10 @@ impl Kind {
 
 /// How stages are loaded.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(any(feature = "tensorrt", feature = "cuda")), expect(dead_code, reason = "ONNX Runtime has neither choice"))]
+#[cfg_attr(
+    not(any(feature = "tensorrt", feature = "cuda")),
+    expect(dead_code, reason = "ONNX Runtime has neither choice")
+)]
 pub(super) struct Load<'l> {
     pub order: Option<&'l [String]>,
     pub admission: Admission,

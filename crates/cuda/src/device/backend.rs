@@ -12,7 +12,7 @@ use crate::plan::{Plan, WeightLayout};
 use crate::tactics::Split;
 use crate::{Id, Recording};
 use vla_base::tensor::{HostTensor, TensorSpec};
-use vla_engines::memory::{Figure, Footprint, Pool, estimate};
+use vla_engines::memory::{Footprint, Pool, estimate};
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
 use vla_engines::profile::Profile;
@@ -22,18 +22,19 @@ use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, St
 type Workspace = crate::Workspace<Instance>;
 
 impl Prepared {
-    /// Puts the launch on the device's stream.
+    /// Puts the launch on the device's stream. `early`: it is not the first of its stage. What a kernel reads before it waits is older
+    /// than the launch in front of it in the same stage; the launch in front of a stage may have made the stage's inputs.
     ///
     /// # Safety
     /// Its addresses are of memory on the device, as large as it says, which lives until the stream is done; the context is current.
     ///
     /// # Errors
     /// [`Error::Device`], [`Error::DeviceLost`].
-    pub(super) unsafe fn enqueue(&self, cuda: &Cuda) -> Result<(), Error> {
+    pub(super) unsafe fn enqueue(&self, cuda: &Cuda, early: bool) -> Result<(), Error> {
         let stream = cuda.stream().cu_stream();
         match self {
             // SAFETY: the caller's.
-            Self::Kernel(kernel) => unsafe { kernel.enqueue(stream) },
+            Self::Kernel(kernel) => unsafe { kernel.enqueue(stream, early) },
             // SAFETY: the caller's.
             Self::Product(product) => unsafe { product.enqueue(stream.cast()) },
         }
@@ -75,13 +76,9 @@ impl Backend for Device {
         Ok(verdict_on_operations(stage, &self.identity)?)
     }
 
-    /// With the arena of the plan at the profile's maximum, in place of an estimate.
+    /// From the files alone, so that `vla-trt plan` says the same on any machine.
     fn footprint(&self, stage: &Stage, _: &ProvenanceStatus) -> Result<Footprint, Error> {
-        let footprint = Footprint::of_operations(stage)?;
-        let (program, network) = operations(stage)?;
-        let arena = largest_arena(stage, &program, &network, &WeightLayout::new(&program));
-        let activation = arena.map(|arena| Figure::declared(arena.saturating_add(Footprint::PRODUCT_WORKSPACE)));
-        Ok(Footprint { activation: activation.unwrap_or(footprint.activation), ..footprint })
+        Footprint::of_operations(stage)
     }
 
     fn shares_activation(&self) -> bool {
@@ -157,10 +154,10 @@ impl Backend for Device {
         }
         self.cuda().enter()?;
         self.queue.start();
-        for launch in &bound.launches {
+        for (at, launch) in bound.launches.iter().enumerate() {
             // SAFETY: the addresses are those of this workspace's memory, and of the weights, arena and products' memory that its
             // instance holds; `bind` compared sizes. Dropping a workspace waits for the stream.
-            unsafe { launch.enqueue(self.queue.cuda()) }.map_err(|error| self.launch_error(error))?;
+            unsafe { launch.enqueue(self.queue.cuda(), at > 0) }.map_err(|error| self.launch_error(error))?;
         }
         match self.launch {
             Launch::WaitAfterEach => self.cuda().wait(),
@@ -209,5 +206,36 @@ impl Backend for Device {
 
     fn replay(&mut self, recording: &mut Recording, workspace: &mut Workspace) -> Result<(), Error> {
         self.queue.replay(recording, workspace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vla_engines::operations;
+
+    #[test]
+    fn the_planned_activation_covers_the_arena_at_the_profiles_maximum() {
+        let dir = tempfile::tempdir().expect("a folder");
+        vla_export::demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
+        for name in ["vision", "language", "context", "step"] {
+            let onnx = dir.path().join(format!("{name}.onnx"));
+            let stage = Stage {
+                name: name.to_owned(),
+                file: operations::path_beside(&onnx),
+                onnx,
+                repeat: false,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                precision: "fp32".to_owned(),
+                profile: vec![("T".to_owned(), [16, 64, 192]), ("S".to_owned(), [76, 124, 252])],
+                allow_unverified: false,
+                allow_inaccurate: false,
+            };
+            let (program, network) = vla_engines::provenance::operations(&stage).expect("a list");
+            let arena = largest_arena(&stage, &program, &network, &WeightLayout::new(&program)).expect("a plan");
+            let planned = Footprint::of_operations(&stage).expect("a footprint").activation.bytes;
+            assert!(arena > 0 && arena <= planned - Footprint::PRODUCT_WORKSPACE, "{name}: {arena} of {planned}");
+        }
     }
 }

@@ -9,6 +9,9 @@ use crate::plan::{Bases, Plan, PlanError, symbols};
 use crate::{DeviceBlock, Id, Workspace};
 use vla_engines::Error;
 
+/// Tensors of an engine: names, and indices in the workspace.
+type Tensors<'t> = &'t [(String, usize)];
+
 /// The plan of a list of operations for one workspace's sizes, and what its launches have addresses of.
 pub struct Instance {
     /// Its engine.
@@ -36,7 +39,7 @@ impl Device {
         &mut self,
         engine: &LoadedOperations,
         workspace: &mut Workspace<Instance>,
-        (inputs, outputs): (&[(String, usize)], &[(String, usize)]),
+        (inputs, outputs): (Tensors<'_>, Tensors<'_>),
     ) -> Result<usize, Error> {
         if let Some(held) = workspace.contexts.iter().position(|held| held.engine == engine.id) {
             return Ok(held);
@@ -77,8 +80,8 @@ impl Device {
         &mut self,
         engine: &LoadedOperations,
         workspace: &mut Workspace<Instance>,
-        inputs: &[(String, usize)],
-        outputs: &[(String, usize)],
+        inputs: Tensors<'_>,
+        outputs: Tensors<'_>,
     ) -> Result<Bound, Error> {
         let at = self.instance(engine, workspace, (inputs, outputs))?;
         let instance = &workspace.contexts[at];
@@ -132,7 +135,7 @@ fn without_kernels(stage: &str) -> Error {
 }
 
 /// Index in the workspace of a tensor.
-fn place(engine: &LoadedOperations, tensors: &[(String, usize)], name: &str) -> Result<usize, Error> {
+fn place(engine: &LoadedOperations, tensors: Tensors<'_>, name: &str) -> Result<usize, Error> {
     let found = tensors.iter().find(|(tensor, _)| tensor == name).map(|(_, place)| *place);
     found.ok_or_else(|| Error::Device {
         action: format!("binding stage '{}'", engine.stage),

@@ -62,8 +62,9 @@ impl<'a> Measurer<'a> {
             self.scratch = None;
             let block = DeviceBlock::zeroed(self.cuda, usize::try_from(bytes).unwrap_or(usize::MAX))?;
             let copied = block.bytes().min(self.weights.bytes());
-            // SAFETY: both blocks are that long, and nothing runs on them.
-            unsafe { result::memcpy_dtod_sync(block.address(), self.weights.address(), copied) }
+            let stream = self.cuda.stream().cu_stream();
+            // SAFETY: both blocks are that long, and live until the stream was waited for (`run`, `drop`).
+            unsafe { result::memcpy_dtod_async(block.address(), self.weights.address(), copied, stream) }
                 .map_err(failed("preparing a measurement"))?;
             self.scratch = Some(block);
         }
@@ -143,7 +144,8 @@ impl<'a> Measurer<'a> {
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed(action))?;
         // SAFETY: the products' and kernels' memory is that of the scratch block and of the weights, which live until the stream was
         // waited for: below, and before the scratch block is replaced or dropped.
-        let started = launches.iter().try_for_each(|launch| unsafe { launch.enqueue(self.cuda) });
+        let started =
+            launches.iter().enumerate().try_for_each(|(at, launch)| unsafe { launch.enqueue(self.cuda, at > 0) });
         let graph = stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed(action));
         let graph = match (started, graph) {
             (Ok(()), Ok(Some(graph))) => graph,

@@ -37,8 +37,7 @@ pub(super) struct PreparedProduct {
 
 impl Products {
     pub(super) fn new(cuda: &Cuda, library: Library) -> Result<Self, Error> {
-        cuda.enter()?;
-        let handle = Arc::new(Handle::new(library)?);
+        let handle = Arc::new(Handle::new(cuda, library)?);
         Ok(Self { handle, workspace: Arc::new(DeviceBlock::zeroed(cuda, PRODUCT_WORKSPACE)?) })
     }
 

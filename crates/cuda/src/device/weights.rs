@@ -182,3 +182,45 @@ impl Drop for Upload<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vla_engines::operations;
+
+    #[test]
+    fn every_weight_of_a_policy_is_read_whole_from_its_place_to_a_place_of_its_own() {
+        let dir = tempfile::tempdir().expect("a folder");
+        vla_export::demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
+        for stage in ["vision", "language", "context", "step"] {
+            let onnx = dir.path().join(format!("{stage}.onnx"));
+            let program = Program::read(&operations::path_beside(&onnx)).expect("a list");
+            let (network, layout) = (Network::open(&onnx).expect("a network"), WeightLayout::new(&program));
+            let mut taken: Vec<(u64, u64)> = Vec::new();
+            let copies = copies(&program, &network, &layout).expect("places");
+            assert_eq!(copies.len(), program.weights.len());
+            for copy in copies {
+                let weight = &program.weights[copy.weight];
+                let tensor = network.graph().initializer.iter().find(|it| it.name() == weight.name).expect("a weight");
+                let expected = network.elements(tensor).expect("elements");
+                assert_eq!(copy.bytes, expected.len() as u64);
+                if let Some((file, offset)) = copy.place {
+                    for drop_pages in [false, true] {
+                        let mut found = vec![0; expected.len()];
+                        let mut source = Source::open(&file, drop_pages).expect("a file");
+                        source.read(&mut found, offset).expect("whole");
+                        assert!(found == expected[..], "{}", weight.name);
+                        let end = std::fs::metadata(&file).expect("a size").len();
+                        let beyond = end - copy.bytes + 1;
+                        let cut = source.read(&mut found, beyond).expect_err("beyond the end");
+                        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+                    }
+                }
+                taken.push((copy.to, copy.to + copy.bytes));
+            }
+            taken.sort_unstable();
+            assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{stage}: places overlap");
+            assert!(taken.last().is_some_and(|last| last.1 <= layout.bytes()));
+        }
+    }
+}

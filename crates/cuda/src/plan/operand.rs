@@ -62,7 +62,7 @@ pub(super) fn bytes_of(element: Element) -> u64 {
 
 /// A count as kernels take it.
 pub(super) fn int(n: usize) -> Result<i32, Reason> {
-    i32::try_from(n).map_err(|_| format!("expected a size below {}, found {n}", i32::MAX))
+    i32::try_from(n).map_err(|error| format!("expected a size of at most {}, found {n}: {error}", i32::MAX))
 }
 
 /// Sizes of a program for values of its symbols.

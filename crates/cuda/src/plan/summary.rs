@@ -41,10 +41,10 @@ impl Summary {
                 let storage = plan.storages[view.storage];
                 match storage.home {
                     Home::Arena(_) if inner.insert(view.storage) => summary.unshared += storage.bytes,
-                    Home::Weights | Home::Input(_) if !region.written => {
-                        if outer.insert((region.address, region.bytes)) {
-                            summary.floor += region.bytes;
-                        }
+                    Home::Weights | Home::Input(_)
+                        if !region.written && outer.insert((region.address, region.bytes)) =>
+                    {
+                        summary.floor += region.bytes;
                     }
                     _ => {}
                 }

@@ -44,7 +44,7 @@ impl WeightLayout {
             if parts.len() > 1 {
                 making.stack_biases(parts, *transposed);
             }
-            if parts.iter().all(|part| part.bias.is_none())
+            if parts.iter().any(|part| part.bias.is_none())
                 && matches!(activation, Some(Activation::Relu | Activation::GeluTanh))
             {
                 let wide: u64 = parts.iter().map(|part| bias_bytes(program, part, *transposed)).sum();

@@ -1,46 +1,58 @@
-//! The demo policies' networks.
+//! The demo policies' networks, for small images.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use tempfile::TempDir;
 use vla_base::tensor::DType;
 use vla_engines::Symbols;
 use vla_engines::onnx;
 use vla_engines::operations::Program;
 use vla_engines::operations::evaluate::weights;
-use vla_export::family::{N1D6, N1D7};
-use vla_export::synthetic_checkpoint::{Size, fill_folder};
-use vla_export::{Family, bundle, demo};
+use vla_export::demo::weights::DemoWeights;
+use vla_export::{Family, Options, RopeFrequencies, View, VisionAttention, demo, split};
 
 use super::run::Network;
 
-/// Both families in these element types.
-pub(crate) fn policies() -> Vec<Policy> {
-    let of = |family, dtype| Policy::new(family, dtype);
-    vec![of(&N1D6, DType::F32), of(&N1D7, DType::F32), of(&N1D6, DType::F16), of(&N1D7, DType::F16)]
-}
+/// Entries of the vocabulary.
+const VOCABULARY: usize = 500;
+/// Fewest, usual and most text tokens.
+const TEXT: [usize; 3] = [1, 32, 128];
+/// Rows and columns of tokens of each of the cameras' images.
+const GRID: (usize, usize) = (2, 3);
 
 /// An exported demo policy.
 pub(crate) struct Policy {
     pub(crate) name: String,
-    folder: TempDir,
+    /// Its stages in run order.
+    pub(crate) stages: Vec<(&'static str, Network)>,
 }
 
 impl Policy {
     pub(crate) fn new(family: &'static Family, dtype: DType) -> Self {
-        let (checkpoint, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fill_folder(family, Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).unwrap();
-        let mut request = demo::bundle::request(family, checkpoint.path());
-        request.dtype = dtype;
-        bundle::write(&request, folder.path(), &mut |_| {}).unwrap();
-        Self { name: format!("{} {dtype}", family.title()), folder }
-    }
-
-    /// Its stages in run order.
-    pub(crate) fn stages(&self) -> Vec<(&'static str, Network)> {
+        let model = demo::model_of(family, VOCABULARY);
+        let options = Options {
+            dtype,
+            dtype_of: BTreeMap::new(),
+            rope: RopeFrequencies::Bf16,
+            attention: VisionAttention::PerImage,
+            steps: vec![2],
+            embodiment: demo::EMBODIMENT.1,
+            text: TEXT,
+            blocks_per_engine: None,
+            stacked_projections: false,
+            debug_outputs: false,
+        };
+        // A token is two by two patches.
+        let side = 2 * model.vision.patch;
+        let view =
+            |camera: &str| View { camera: camera.to_owned(), width: GRID.1 * side, height: GRID.0 * side, images: 1 };
+        let folder = tempfile::tempdir().unwrap();
+        let views = ["top", "left", "right"].map(view);
+        split::write(&DemoWeights::new(7, model.clone()), &model, &options, &views, folder.path()).unwrap();
         let names = ["vision", "language", "fusion", "context", "step"];
-        let path = |name: &str| self.folder.path().join(format!("{name}.onnx"));
-        names.into_iter().filter(|name| path(name).exists()).map(|name| (name, open(&path(name)))).collect()
+        let path = |name: &str| folder.path().join(format!("{name}.onnx"));
+        let stages = names.into_iter().filter(|name| path(name).exists()).map(|name| (name, open(&path(name))));
+        Self { name: format!("{} {dtype}", family.title()), stages: stages.collect() }
     }
 }
 

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use vla_base::tensor::DType;
 use vla_cuda::kernels::{Limits, configuration};
 use vla_cuda::launch::{Address, Arguments, Element, Epilogue, Kernel, Launch, Product};
-use vla_cuda_emulator::{Grid, emulate};
+use vla_cuda_emulator::{Grid, emulate_after};
 
 /// An Orin NX.
 const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10 };
@@ -56,10 +56,6 @@ impl Block {
         &mut self.all_mut()[start..][..bytes]
     }
 
-    pub(crate) fn poison(&mut self) {
-        self.bytes_mut().fill(POISON);
-    }
-
     /// Whether nothing was written around it.
     pub(crate) fn is_whole(&self) -> bool {
         let (before, rest) = self.all().split_at(self.start);
@@ -90,27 +86,64 @@ pub(crate) fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
     }
 }
 
-/// Runs launches one after the other.
+/// Memory that launches write to: address and bytes.
+pub(crate) type Ranges = Vec<(Address, usize)>;
+
+/// Runs launches one after the other. What a launch has written is hidden from the kernel after it until that waits for it, as where
+/// the two overlap on a device.
 ///
 /// # Safety
-/// Every address is of memory that is alive and as large as the launch says.
-pub(crate) unsafe fn run(launches: &[Launch]) {
+/// Every address is of memory that is alive and as large as the launch says; launches write inside of `written` only.
+pub(crate) unsafe fn run(launches: &[Launch], written: &Ranges) {
+    // SAFETY: the caller's promise.
+    let mut before = unsafe { copies(written) };
     for (at, launch) in launches.iter().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: as above.
         unsafe {
+            let after = copies(written);
             match launch {
-                Launch::Kernel { kernel, arguments } => run_kernel(*kernel, arguments, at as u64),
+                Launch::Kernel { kernel, arguments } => {
+                    restore(written, &hidden(&before, &after));
+                    run_kernel(*kernel, arguments, at as u64, || restore(written, &after));
+                }
                 Launch::Product(product) => run_product(product),
             }
+            before = after;
         }
     }
 }
 
-unsafe fn run_kernel(kernel: Kernel, arguments: &Arguments, seed: u64) {
+/// # Safety
+/// The ranges are there.
+unsafe fn copies(ranges: &Ranges) -> Vec<Vec<u8>> {
+    // SAFETY: the caller's promise.
+    ranges
+        .iter()
+        .map(|(address, bytes)| unsafe { std::slice::from_raw_parts(*address as *const u8, *bytes) }.to_vec())
+        .collect()
+}
+
+/// # Safety
+/// The ranges are there.
+unsafe fn restore(ranges: &Ranges, contents: &[Vec<u8>]) {
+    for ((address, bytes), content) in ranges.iter().zip(contents) {
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(content.as_ptr(), *address as *mut u8, *bytes) };
+    }
+}
+
+/// The memory after a launch, what it changed poisoned.
+fn hidden(before: &[Vec<u8>], after: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let one = |(before, after): (&u8, &u8)| if before == after { *after } else { POISON };
+    before.iter().zip(after).map(|(before, after)| before.iter().zip(after).map(one).collect()).collect()
+}
+
+unsafe fn run_kernel(kernel: Kernel, arguments: &Arguments, seed: u64, before: impl FnMut()) {
     let c = configuration(kernel, arguments, LIMITS).unwrap();
     let grid = Grid { grid: c.grid, block: c.block, shared: c.shared, seed };
     // SAFETY: the caller's promise.
-    unsafe { emulate(c.function, &grid, arguments.raw()) }.unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
+    let run = unsafe { emulate_after(c.function, &grid, arguments.raw(), before) };
+    run.unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
 }
 
 fn dtype(element: Element) -> DType {
@@ -137,23 +170,30 @@ unsafe fn run_product(p: &Product) {
     let (rows, from, to, parts) = (p.rows as usize, p.from as usize, p.to as usize, p.parts as usize);
     let (of, result) = (dtype(p.element), if p.single { DType::F32 } else { dtype(p.element) });
     assert!(from.is_multiple_of(parts) && (parts == 1 || p.epilogue == Epilogue::None), "{p:?}");
-    // SAFETY: the caller's promise, here and below.
+    // SAFETY: the caller's promise.
     let weight = unsafe { read(p.weight, 0, from * to, of) };
+    // SAFETY: the caller's promise.
     let bias = (p.epilogue != Epilogue::None).then(|| unsafe { read(p.bias, 0, to, of) });
     let share = from / parts;
-    let index =
-        |channel: usize, column: usize| if p.transposed { column * from + channel } else { channel * to + column };
+    // [to, from]
+    let weight = match p.transposed {
+        true => weight,
+        false => (0..to * from).map(|at| weight[at % from * to + at / from]).collect(),
+    };
     for row in 0..rows {
+        // SAFETY: the caller's promise.
         let x = unsafe { read(p.x.address, row * p.x.stride as usize, from, of) };
         for part in 0..parts {
+            let x = &x[part * share..][..share];
             let dot = |column: usize| {
-                let channels = part * share..(part + 1) * share;
-                let sum: f64 = channels.map(|channel| x[channel] * weight[index(channel, column)]).sum();
+                let weight = &weight[column * from + part * share..][..share];
+                let sum: f64 = x.iter().zip(weight).map(|(x, weight)| x * weight).sum();
                 finished(sum + bias.as_ref().map_or(0.0, |bias| bias[column]), p.epilogue)
             };
             let bytes = encode(&(0..to).map(dot).collect::<Vec<_>>(), result);
             let first = part * p.apart as usize + row * p.y.stride as usize;
             let at = (p.y.address as usize + first * result.size()) as *mut u8;
+            // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
         }
     }

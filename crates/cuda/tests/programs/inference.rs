@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use vla_base::tensor::DType;
 use vla_cuda::tactics::Split;
 use vla_engines::Symbols;
+use vla_export::Family;
+use vla_export::family::{N1D6, N1D7};
 
-use super::demo::{Policy, policies, sizes};
+use super::demo::{Policy, sizes};
 use super::run::{Network, Random, Tensors};
 
 const STEPS: usize = 2;
@@ -23,9 +26,9 @@ fn stage(network: &Network, named: &mut Named, run: &impl Fn(&Network, &Tensors)
 /// The actions of a whole inference.
 fn infer(policy: &Policy, host: &Named, run: &impl Fn(&Network, &Tensors) -> Tensors) -> Vec<f64> {
     let mut named = host.clone();
-    for (name, network) in policy.stages() {
-        for _ in 0..if name == "step" { STEPS } else { 1 } {
-            stage(&network, &mut named, run);
+    for (name, network) in &policy.stages {
+        for _ in 0..if *name == "step" { STEPS } else { 1 } {
+            stage(network, &mut named, run);
             if let Some(next) = named.remove("next_actions") {
                 named.insert("actions".to_owned(), next);
             }
@@ -37,7 +40,7 @@ fn infer(policy: &Policy, host: &Named, run: &impl Fn(&Network, &Tensors) -> Ten
 /// Random values of everything that no stage makes.
 fn host(policy: &Policy, symbols: &Symbols, random: &mut Random) -> Named {
     let mut host = Named::new();
-    for (_, network) in policy.stages() {
+    for (_, network) in &policy.stages {
         let inputs = network.inputs(symbols, random);
         for (input, values) in network.program.inputs.iter().zip(inputs) {
             host.entry(network.program.values[*input].name.clone()).or_insert(values);
@@ -46,20 +49,33 @@ fn host(policy: &Policy, symbols: &Symbols, random: &mut Random) -> Named {
     host
 }
 
-#[test]
-fn inferences_compute_what_their_lists_say() {
-    let mut random = Random(2);
-    for policy in policies() {
-        for (text, rows, parts) in [(21, 83, 1), (38, 99, 4)] {
-            let symbols = sizes(text, rows);
-            let host = host(&policy, &symbols, &mut random);
-            let split = Split { parts, single: false };
-            let found = infer(&policy, &host, &|network, inputs| network.emulated(&symbols, inputs, split));
-            let expected = infer(&policy, &host, &|network, inputs| network.expected(&symbols, inputs));
-            let (_, step) = policy.stages().pop().unwrap();
-            step.compare(&found, &expected, &format!("{}, {text} of {rows} rows, {parts} parts", policy.name));
-            let start = &host["actions"];
-            assert!(found.iter().zip(start).any(|(found, start)| (found - start).abs() > 1e-3), "nothing happened");
-        }
+/// Compares the actions of inferences of two lengths.
+fn check(family: &'static Family, dtype: DType) {
+    let (policy, mut random) = (Policy::new(family, dtype), Random(2));
+    for (text, rows, parts) in [(21, 83, 1), (38, 99, 4)] {
+        let symbols = sizes(text, rows);
+        let host = host(&policy, &symbols, &mut random);
+        let split = Split { parts, single: false };
+        let found = infer(&policy, &host, &|network, inputs| network.emulated(&symbols, inputs, split));
+        let expected = infer(&policy, &host, &|network, inputs| network.expected(&symbols, inputs));
+        let (_, step) = policy.stages.last().unwrap();
+        let change = |to: &[f64]| to.iter().zip(&host["actions"]).map(|(to, from)| to - from).collect::<Vec<_>>();
+        let what = format!("{}, {text} of {rows} rows, {parts} parts", policy.name);
+        step.compare(&change(&found), &change(&expected), &what);
     }
+}
+
+#[test]
+fn inferences_of_n1d6_in_single_precision() {
+    check(&N1D6, DType::F32);
+}
+
+#[test]
+fn inferences_of_n1d6_in_half_precision() {
+    check(&N1D6, DType::F16);
+}
+
+#[test]
+fn inferences_of_n1d7_in_half_precision() {
+    check(&N1D7, DType::F16);
 }

@@ -57,7 +57,7 @@ fn check_edges(program: &Program) -> Result<(), String> {
             }
             if value.name.is_empty() || !names.insert(value.name.as_str()) {
                 let found = format_args!("'{}'", value.name).to_string();
-                return Err(wrong(format_args!("{what} {index}"), "a name of its own", found));
+                return Err(wrong(format_args!("{what} {index}"), "a unique name", found));
             }
         }
     }
@@ -108,7 +108,7 @@ fn check_weights(program: &Program) -> Result<(), String> {
     for (index, weight) in program.weights.iter().enumerate() {
         let what = format_args!("weight {index} ('{}')", weight.name).to_string();
         if weight.name.is_empty() || !names.insert(weight.name.as_str()) {
-            return Err(wrong(what, "a name of its own", "another weight of this name or none"));
+            return Err(wrong(what, "a unique name", "an empty name or a second weight of this name"));
         }
         if !matches!(weight.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32) {
             return Err(wrong(what, "f32, f16, bf16 or i32", weight.dtype));

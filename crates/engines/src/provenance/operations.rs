@@ -39,7 +39,7 @@ pub enum OperationsFault {
         found: String,
     },
     /// The network computes in a type that the policy's precision does not allow. A network is run in its own element types.
-    #[error("{} computes in {found}, expected {wanted} or fp32 (the stage's precision in the policy)", onnx.display())]
+    #[error("{} computes in {found}; expected a type that the stage's precision {wanted} allows", onnx.display())]
     Precision {
         /// The network.
         onnx: PathBuf,

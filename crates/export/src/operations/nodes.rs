@@ -90,7 +90,7 @@ impl Lowering<'_> {
             return Err("expected a constant start and axis".to_owned());
         };
         let (_, dims) = self.shape(out);
-        let size = dims.get(axis).and_then(Size::of).ok_or("expected an axis of its own")?;
+        let size = dims.get(axis).and_then(Size::of).ok_or("expected an axis of the result")?;
         let piece = self.view(x)?.sliced(axis, from, size).ok_or("expected an axis of fixed stride")?;
         self.place(out, Place::View(piece));
         Ok(())
@@ -186,7 +186,9 @@ fn ints<'n>(node: &'n Node, name: &str) -> &'n [i64] {
 
 fn axis(node: &Node) -> Result<usize, String> {
     match attribute(node, "axis") {
-        Some(Attribute::Int(axis)) => usize::try_from(*axis).map_err(|_| format!("expected an axis, found {axis}")),
+        Some(Attribute::Int(axis)) => {
+            usize::try_from(*axis).map_err(|error| format!("expected an axis, found {axis}: {error}"))
+        }
         _ => Err("expected an axis, found none".to_owned()),
     }
 }

@@ -90,8 +90,8 @@ fn doctor(policy: &Path) -> Report {
     let (root, machine) = crate::doctor::machines::pc();
     let params = root.path().join("robot.yaml");
     let text = fs::read_to_string(demo::params()).expect("parameters");
-    fs::write(&params, text.replacen("ros__parameters:", "ros__parameters:\n    engine.kind: cuda", 1))
-        .expect("written");
+    assert!(text.contains("engine.kind: onnx"));
+    fs::write(&params, text.replace("engine.kind: onnx", "engine.kind: cuda")).expect("written");
     examine(&machine, Some(policy), Some(&Robot { params, bag: None }))
 }
 

@@ -35,21 +35,28 @@ pub(super) fn check_driver(properties: &Properties) -> Result<(), Error> {
     Err(Error::Library { library: RuntimeLibrary::Cuda, source: source.into() })
 }
 
-/// The error of loading kernels: the driver says with several codes that it is older than the compiler.
+/// What a driver answers that is older than the compiler of the kernels.
+const TOO_OLD: [CUresult; 4] = [
+    CUresult::CUDA_ERROR_INVALID_IMAGE,
+    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
+    CUresult::CUDA_ERROR_INVALID_SOURCE,
+    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+];
+
+/// The error of loading kernels.
 fn refused(error: DriverError, properties: &Properties) -> Error {
-    let too_old = [
-        CUresult::CUDA_ERROR_INVALID_IMAGE,
-        CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
-        CUresult::CUDA_ERROR_INVALID_SOURCE,
-        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-    ];
-    if !too_old.contains(&error.0) {
+    if !TOO_OLD.contains(&error.0) {
         return failed("loading the kernels")(error);
     }
+    older(properties, &error.to_string())
+}
+
+/// The driver does not know the kernels' format.
+fn older(properties: &Properties, reason: &str) -> Error {
     let (major, minor) = properties.compute_capability;
     let source = format!(
         "the driver (CUDA {}.{}) refuses the kernels for compute capability {major}.{minor} that this program was built with: update \
-         the driver, or build the program with the nvcc of the driver's CUDA version: {error}",
+         the driver, or build the program with the nvcc of the driver's CUDA version: {reason}",
         properties.driver / 1000,
         properties.driver % 1000 / 10
     );
@@ -149,7 +156,8 @@ pub(super) struct PreparedKernel {
 unsafe impl Send for PreparedKernel {}
 
 impl PreparedKernel {
-    /// Puts the kernel on the stream.
+    /// Puts the kernel on the stream. `early`: where the device can, it starts before the launch in front of it has ended, and waits
+    /// itself.
     ///
     /// # Safety
     /// The addresses in its arguments are of memory on the device, as large as they say, which lives until the stream is done; the
@@ -157,7 +165,7 @@ impl PreparedKernel {
     ///
     /// # Errors
     /// [`Error::Device`], [`Error::DeviceLost`].
-    pub(super) unsafe fn enqueue(&self, stream: sys::CUstream) -> Result<(), Error> {
+    pub(super) unsafe fn enqueue(&self, stream: sys::CUstream, early: bool) -> Result<(), Error> {
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
@@ -174,7 +182,7 @@ impl PreparedKernel {
             sharedMemBytes: shared,
             hStream: stream,
             attrs: &raw mut attribute,
-            numAttrs: c_uint::from(self.module.programmatic),
+            numAttrs: c_uint::from(early && self.module.programmatic),
         };
         let mut parameters = [pointer(&self.arguments).cast_mut()];
         // SAFETY: the function is of a loaded module, which `module` keeps; it takes one structure by value, which is copied during the
@@ -213,5 +221,15 @@ mod tests {
         let Error::Library { library: RuntimeLibrary::Cuda, source } = error else { panic!("{error}") };
         assert!(source.to_string().contains("12.0") && source.to_string().contains("11.4"), "{source}");
         assert!(check_driver(&properties(12_020)).is_ok());
+    }
+
+    #[test]
+    fn kernels_that_are_newer_than_the_driver_are_an_error_of_the_driver_with_its_version() {
+        let error = older(&properties(12_060), "CUDA_ERROR_INVALID_IMAGE");
+        let Error::Library { library: RuntimeLibrary::Cuda, source } = error else { panic!("{error}") };
+        for words in ["12.6", "8.7", "CUDA_ERROR_INVALID_IMAGE", "update the driver"] {
+            assert!(source.to_string().contains(words), "{words}: {source}");
+        }
+        assert!(!TOO_OLD.contains(&CUresult::CUDA_ERROR_OUT_OF_MEMORY));
     }
 }
