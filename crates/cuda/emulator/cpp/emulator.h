@@ -72,7 +72,7 @@ struct Kernel {
 #define KERNEL(name, Arguments, threads, body)                                                        \
   static void run_##name(const void *arguments) { body(*static_cast<const Arguments *>(arguments)); } \
   static const emulator::Kernel kernel_##name(#name, sizeof(Arguments), threads, run_##name);
-#define KERNEL_ALONE KERNEL
+#define KERNEL_RESIDENT(name, Arguments, threads, blocks, body) KERNEL(name, Arguments, threads, body)
 
 inline unsigned char *shared_memory() { return emulator::shared_memory(); }
 inline void wait_for_launch_before() { emulator::wait_for_launch_before(); }
