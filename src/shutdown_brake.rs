@@ -48,9 +48,7 @@ impl ShutdownBrake {
 
     /// How long the stop may take: what is left of the plan in force, and at least what the settings allow.
     pub(crate) fn longest(&self) -> Duration {
-        let allowed = self.settings.get().motion.max_blind.seconds() / 2.0;
-        let left = self.control.get().map_or(0.0, |control| control.time_to_rest(self.clock.now()).seconds());
-        Duration::from_secs_f64(allowed.max(left).max(0.0)) + MARGIN
+        longest_stop(self.control.get().as_deref(), self.clock.now(), &self.settings.get())
     }
 
     /// As [`ShutdownBrake::longest`], at most as long as launch systems wait for the end of a node.
@@ -75,6 +73,14 @@ impl ShutdownBrake {
         let columns = control.column_plan().is_some_and(|plan| now < plan.end() + LAST_ZEROS);
         joints || columns || !self.outputs.is_settled()
     }
+}
+
+/// See [`ShutdownBrake::longest`].
+fn longest_stop(control: Option<&Control>, now: Stamp, settings: &Settings) -> Duration {
+    let allowed = settings.motion.max_blind.seconds() / 2.0;
+    // The plan may be of other settings.
+    let left = control.map_or(Span::ZERO, |control| control.time_to_rest(now)).seconds();
+    Duration::from_secs_f64(allowed.max(left).max(0.0)) + MARGIN
 }
 
 /// Ends the motion and hands on the stop, where anything moves.
