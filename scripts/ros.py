@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import struct
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import rclpy
@@ -27,7 +29,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
 
 WAIT_S = 10.0
@@ -159,6 +161,19 @@ def section(path):
         raise Refused(f"{path}: expected a parameter file with a section ros__parameters, found {error!r}") from None
 
 
+MESSAGES = {"raw": Image, "compressed": CompressedImage}
+
+
+def png(width, height, pixels):
+    """RGB pixels, row by row, as a PNG image."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + pixels[at:at + 3 * width] for at in range(0, len(pixels), 3 * width))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
 def fake_robot(node, arguments):
     """Frames that change and joints at rest, on the topics of a parameter file."""
     parameters = section(arguments.params)
@@ -168,10 +183,16 @@ def fake_robot(node, arguments):
     width, height = (int(part) for part in arguments.size.split("x"))
     cameras = {}
     for name, camera in inputs.get("cameras", {}).items():
-        if camera.get("transport", "raw") != "raw":
-            raise Refused(f"inputs.cameras.{name}.transport is {camera['transport']}: this robot publishes raw frames only")
-        cameras[name] = node.create_publisher(Image, camera["topic"], qos_profile_sensor_data)
+        if camera.get("blank"):
+            continue
+        transport = camera.get("transport", "raw")
+        if transport not in MESSAGES:
+            raise Refused(f"inputs.cameras.{name}.transport is {transport}: expected one of {', '.join(MESSAGES)}")
+        topic = camera.get("topic", f"camera/{name}/image_raw")
+        cameras[name] = (transport, node.create_publisher(MESSAGES[transport], topic, qos_profile_sensor_data))
     joints = list(dict.fromkeys(joint for key in parameters.get("state", {}).values() for joint in key.get("joints", [])))
+    if not cameras and not joints:
+        raise Refused(f"{arguments.params} names no camera and no joint: expected a parameter file of the node, with inputs and state")
     # The node merges by joint: all may come on the first of several topics.
     topic = (inputs.get("joints", {}).get("topics") or [inputs.get("joints", {}).get("topic", "joint_states")])[0]
     states = node.create_publisher(JointState, topic, qos_profile_sensor_data)
@@ -181,8 +202,12 @@ def fake_robot(node, arguments):
         nonlocal count
         count += 1
         stamp = node.get_clock().now().to_msg()
-        for publisher in cameras.values():
-            frame = Image(width=width, height=height, encoding="rgb8", step=3 * width, data=bytes([count % 256]) * (3 * width * height))
+        pixels = bytes([count % 256]) * (3 * width * height)
+        for transport, publisher in cameras.values():
+            if transport == "raw":
+                frame = Image(width=width, height=height, encoding="rgb8", step=3 * width, data=pixels)
+            else:
+                frame = CompressedImage(format="png", data=png(width, height, pixels))
             frame.header.stamp = stamp
             publisher.publish(frame)
         state = JointState(name=joints, position=[0.0] * len(joints))

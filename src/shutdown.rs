@@ -102,7 +102,7 @@ impl Running {
             tracing::warn!("an inference or a load is still running; the node ends without waiting for it");
         }
         // A robot that follows single commands is streamed to its rest.
-        wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
+        wait_until(braked + self.brake.longest_at_shutdown(), || !self.brake.moves()).await;
         clean &= self.stream.stop(Instant::now() + THREAD_END);
         // Nothing is recorded any more; its file ends while the last messages are published.
         if let Some(recorder) = &self.recorder {

@@ -46,10 +46,23 @@ impl ShutdownBrake {
         }
     }
 
-    /// How long the stop may take.
+    /// How long the stop may take: what is left of the plan in force, and at least what the settings allow.
     pub(crate) fn longest(&self) -> Duration {
-        let seconds = self.settings.get().motion.max_blind.seconds() / 2.0;
-        Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
+        longest_stop(self.control.get().as_deref(), self.clock.now(), &self.settings.get())
+    }
+
+    /// As [`ShutdownBrake::longest`], at most as long as launch systems wait for the end of a node.
+    pub(crate) fn longest_at_shutdown(&self) -> Duration {
+        let (longest, most) = (self.longest(), Duration::from_secs_f64(LONGEST_STOP_S) + MARGIN);
+        if longest > most {
+            tracing::warn!(
+                "the stop may take {:.1} s, and the node waits for {:.1} s of it: a controller that follows single commands gets none \
+                 after that; lower max_blind_s",
+                longest.as_secs_f64(),
+                most.as_secs_f64()
+            );
+        }
+        longest.min(most)
     }
 
     /// Whether a plan still runs, or a stop is under way at a server: a robot that follows single commands or goals has not come to rest.
@@ -62,7 +75,15 @@ impl ShutdownBrake {
     }
 }
 
-/// ThreadEnds the motion and hands on the stop, where anything moves.
+/// See [`ShutdownBrake::longest`].
+fn longest_stop(control: Option<&Control>, now: Stamp, settings: &Settings) -> Duration {
+    let allowed = settings.motion.max_blind.seconds() / 2.0;
+    // The plan may be of other settings.
+    let left = control.map_or(Span::ZERO, |control| control.time_to_rest(now)).seconds();
+    Duration::from_secs_f64(allowed.max(left).max(0.0)) + MARGIN
+}
+
+/// Ends the motion and hands on the stop, where anything moves.
 fn end_motion<E>(
     control: &Control,
     now: Stamp,

@@ -45,7 +45,7 @@ impl Spin {
         Ok(Self { stop, thread: ends.spawn("spin", run)? })
     }
 
-    /// ThreadEnds the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
+    /// Ends the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
     ///
     /// The thread must be gone before the node is, and the node before the process: anything else is a crash in rcl.
     ///

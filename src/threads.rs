@@ -114,7 +114,7 @@ impl StoppableThread {
         Ok(Self { stop, thread: ends.spawn(name, move || work(&flag))? })
     }
 
-    /// ThreadEnds it and waits until `deadline`; false when it is still running then.
+    /// Ends it and waits until `deadline`; false when it is still running then.
     pub(crate) fn stop(self, deadline: Instant) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline).is_ok()

@@ -113,15 +113,22 @@ impl MotionGate {
         !self.brake.moves()
     }
 
-    /// Longest time that a stop may take.
+    /// Longest time that the stop may take that is under way.
     pub(crate) fn longest_stop(&self) -> Duration {
         self.brake.longest()
     }
 
-    /// Waits until the motion is over; no longer than a stop may take, since simulated time may stand still.
+    /// Waits until the motion is over; no longer than the stop may take, since simulated time may stand still.
     pub(crate) async fn rest(&self) {
         let deadline = Instant::now() + self.longest_stop();
-        while !self.is_at_rest() && Instant::now() < deadline {
+        while !self.is_at_rest() {
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    "the motion is not over though its stop should be: ROS time stands still, or an action server has not ended its \
+                     goal; chunks move nothing"
+                );
+                return;
+            }
             tokio::time::sleep(POLL).await;
         }
     }

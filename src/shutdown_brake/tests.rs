@@ -95,3 +95,16 @@ fn nothing_is_sent_to_a_robot_that_does_not_move() {
     let publish = |_, _: &TrajectoryBuffer| -> Result<(), ()> { panic!("nothing moves") };
     end_motion(&control, Stamp::from_nanos(1), &settings, publish).expect("nothing to send");
 }
+
+#[test]
+fn a_stop_may_take_as_long_as_the_plan_in_force_does_whatever_was_set_meanwhile() {
+    let settings = settings();
+    let now = Stamp::from_nanos(1_000_000_000);
+    let control = moving(&settings, now);
+    let mut lower = (*settings).clone();
+    lower.motion.max_blind = Span::from_millis(100.0);
+    let left = Duration::from_nanos(control.time_to_rest(now).nanos().unsigned_abs());
+    assert!(left > Duration::from_millis(400), "the plan is of 500 ms: {left:?}");
+    assert_eq!(longest_stop(Some(&control), now, &lower), left + MARGIN);
+    assert_eq!(longest_stop(None, now, &lower), Duration::from_millis(50) + MARGIN);
+}

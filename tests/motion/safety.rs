@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_messages::{HeaderView, JointTrajectoryMessage, TrajectoryPoint, write};
 use vla_motion::WatchdogState;
 use vla_policy::PolicySpec;

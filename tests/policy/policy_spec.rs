@@ -111,6 +111,26 @@ fn every_problem_is_reported_at_once_with_its_key() {
 }
 
 #[test]
+fn sizes_that_no_robot_has_are_refused_before_memory_is_asked_for_them() {
+    let dir = bundle();
+    for (from, to, expected) in [
+        (
+            "gripper: 1}}",
+            "gripper: 18446744073709551615}}",
+            "action.keys: expected at most 4096 values together, found 1844",
+        ),
+        ("gripper: 1}}", "gripper: 0}}", "action.keys.gripper: expected a width of at least 1, found 0"),
+        ("dims: 128", "dims: 99999999999", "action.dims: expected 1 to 4096, found 99999999999"),
+        ("horizon: 50", "horizon: 99999999999", "action.horizon: expected at most 4096 rows, found 99999999999"),
+    ] {
+        let text = VALID.replace(from, to);
+        assert_ne!(text, VALID, "{from}");
+        let error = refusal(dir.path(), &text);
+        assert!(error.contains(expected), "missing {expected:?} in:\n{error}");
+    }
+}
+
+#[test]
 fn limits_of_the_accuracy_gate_are_read_and_what_is_not_given_has_its_default() {
     let dir = bundle();
     let usual = PolicySpec::parse(dir.path(), VALID).expect("valid");

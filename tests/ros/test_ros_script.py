@@ -1,5 +1,6 @@
 """scripts/ros.py does what the pages say: parameters, topics, services, and a robot that is only published."""
 
+import struct
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from conftest import ROOT
 from harness import Process, wait_for
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
 SCRIPT = ROOT / "scripts" / "ros.py"
 
@@ -50,18 +51,30 @@ def test_a_robot_that_is_only_published_has_the_topics_and_joints_of_the_file(ro
     inputs:
       cameras:
         front: {topic: /fake/front, transport: raw}
+        wrist: {transport: compressed}
+        absent: {blank: true}
       joints: {topic: /fake/joints}
     state:
       arm: {joints: [shoulder, elbow]}
       gripper: {joints: [fingers]}
 """)
     frames = robot.listen("/fake/front", Image, qos_profile_sensor_data)
+    packed = robot.listen("/camera/wrist/image_raw", CompressedImage, qos_profile_sensor_data)
     states = robot.listen("/fake/joints", JointState, qos_profile_sensor_data)
     fake = Process([sys.executable, SCRIPT, "fake-robot", params, "--size", "64x48", "--rate", "10"])
     try:
-        wait_for(lambda: len(frames) > 1 and states, "frames and joint states")
+        wait_for(lambda: len(frames) > 1 and len(packed) > 1 and states, "frames and joint states")
     finally:
         fake.end()
     assert (frames[0].width, frames[0].height, len(frames[0].data)) == (64, 48, 64 * 48 * 3)
     assert bytes(frames[0].data) != bytes(frames[1].data)
     assert list(states[0].name) == ["shoulder", "elbow", "fingers"]
+    image = bytes(packed[0].data)
+    assert packed[0].format == "png" and image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", image[16:24]) == (64, 48)
+
+
+def test_a_file_without_cameras_and_joints_makes_no_robot(tmp_path):
+    params = tmp_path / "controller.yaml"
+    params.write_text("controller_manager:\n  ros__parameters: {update_rate: 100}\n")
+    refused = run("fake-robot", params)
+    assert refused.returncode == 1 and "no camera and no joint" in refused.stderr, refused.stderr

@@ -35,7 +35,7 @@ pub enum Error {
     /// Every row was due before the chunk could be published.
     #[error(
         "every row of the chunk is late: {rows} rows were due from {start} to {end}, now is {now}, {} ms after the last row; \
-         inference takes longer than the chunk covers (rows x step): use fewer denoising steps, a lower rate_hz or fresher inputs",
+         inference takes longer than the chunk covers (rows x step): use fewer denoising steps, a faster engine, fresher inputs or a policy with a longer step",
         (*.now - *.end).millis()
     )]
     WhollyLate {

@@ -48,6 +48,8 @@ pub(super) struct JointLimiter {
     stop: Option<f64>,
     /// Time of a stop of a joint without a limit of acceleration.
     stop_within: f64,
+    /// Speed from which the acceleration limit brakes within the time that a stop may take.
+    slow: f64,
 }
 
 impl JointLimiter {
@@ -61,6 +63,16 @@ impl JointLimiter {
             velocity: stop.map_or(limits.velocity, |limit| limits.velocity.min(limit * stop_within)),
             stop,
             stop_within: stop_within.min(STOP_WITHIN.seconds()),
+            slow: stop.map_or(f64::INFINITY, |limit| limit * stop_within),
+        }
+    }
+
+    /// Keeps the acceleration of the plan `before` for a joint that is too fast to stop in time with its own: the limit of acceleration
+    /// was lowered while the joint moved. It slows down to where its own is enough.
+    pub(crate) fn take_over(&mut self, before: &Self, velocity: f64) {
+        if velocity.abs() > self.slow * ROUNDING && before.braking(velocity) > self.braking(velocity) {
+            self.limits.acceleration = before.limits.acceleration;
+            (self.acceleration, self.stop, self.stop_within) = (before.acceleration, before.stop, before.stop_within);
         }
     }
 

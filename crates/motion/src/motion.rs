@@ -71,6 +71,8 @@ pub struct Motion {
     names: Arc<[String]>,
     limits: MotionLimits,
     limiters: Vec<JointLimiter>,
+    /// Those of the plan in force.
+    limiters_before: Vec<JointLimiter>,
     /// Columns of the newest chunk that are joints.
     columns: Vec<usize>,
     plan: Option<Arc<MotionPlan>>,
@@ -202,6 +204,7 @@ impl Motion {
             outside = true;
         });
         self.start(from, new.measured);
+        self.keep_braking();
         self.join(new, settings, from);
         let met = self.follow(from, settings.blend);
         let cut = self.cut(from, tick_at(now + settings.max_blind));
@@ -232,6 +235,7 @@ impl Motion {
             return Ok(self.plan.as_ref());
         }
         self.start(from, None);
+        self.keep_braking();
         self.next_path.restart(from, self.names.len());
         for state in &self.states {
             self.next_path.push(state.position, state.velocity);

@@ -29,6 +29,8 @@ pub const STEP_S: std::ops::RangeInclusive<f64> = 1e-4..=10.0;
 
 /// How far a history may go back, in control steps.
 pub const LONGEST_HISTORY: i64 = 1000;
+/// Most values of a row of states or actions, and rows of a chunk: a hundred times what robots have.
+const MOST_VALUES: usize = 4096;
 
 /// The format version that this build reads.
 pub const FORMAT: u32 = 1;
@@ -273,7 +275,7 @@ impl Checker<'_> {
                 format!("blank_views: expected names of cameras, found '{name}'")
             });
         }
-        self.check(raw.state.iter().all(|(_, width)| *width > 0), || "state: a key of width 0".into());
+        self.widths("state", &raw.state.0);
         self.history("video_history", &raw.video_history);
         self.history("state_history", &raw.state_history);
         self.check_action(&raw);
@@ -339,6 +341,16 @@ impl Checker<'_> {
         accuracy
     }
 
+    /// Widths of keys: each above 0, not too many values together.
+    fn widths(&mut self, of: &str, keys: &[(String, usize)]) {
+        let mut all = 0_usize;
+        for (key, width) in keys {
+            self.check(*width > 0, || format!("{of}.{key}: expected a width of at least 1, found 0"));
+            all = all.saturating_add(*width);
+        }
+        self.check(all <= MOST_VALUES, || format!("{of}: expected at most {MOST_VALUES} values together, found {all}"));
+    }
+
     fn history(&mut self, key: &str, steps: &[i64]) {
         let ascending = steps.windows(2).all(|pair| matches!(pair, [before, after] if before < after));
         let in_range = steps.first().is_some_and(|first| *first >= -LONGEST_HISTORY);
@@ -356,9 +368,14 @@ impl Checker<'_> {
         self.check(action.rows > 0 && action.rows <= action.horizon, || {
             format!("action.rows: expected 1 to horizon ({}), found {}", action.horizon, action.rows)
         });
-        self.check(action.dims > 0, || "action.dims: expected at least 1, found 0".into());
+        self.check((1..=MOST_VALUES).contains(&action.dims), || {
+            format!("action.dims: expected 1 to {MOST_VALUES}, found {}", action.dims)
+        });
+        self.check(action.horizon <= MOST_VALUES, || {
+            format!("action.horizon: expected at most {MOST_VALUES} rows, found {}", action.horizon)
+        });
         self.check(!action.keys.0.is_empty(), || "action.keys: expected at least one key, found none".into());
-        self.check(action.keys.iter().all(|(_, width)| *width > 0), || "action.keys: a key of width 0".into());
+        self.widths("action.keys", &action.keys.0);
         for (key, _) in action.deltas.iter() {
             self.check(action.keys.iter().any(|(known, _)| known == key), || {
                 format!("action.deltas.{key}: expected one of action.keys, found another")

@@ -64,7 +64,9 @@ pub const fn library(library: RuntimeLibrary) -> &'static str {
             "source the .cache/env.sh that scripts/setup.sh wrote in the checkout; or install ONNX Runtime 1.20 or newer (pip install \
              onnxruntime) and set ORT_DYLIB_PATH to its libonnxruntime.so"
         }
-        RuntimeLibrary::Tensorrt => "or set engine.kind: onnx, which runs without TensorRT",
+        RuntimeLibrary::Tensorrt => {
+            "install TensorRT (docs/tensorrt.md), or set engine.kind: onnx, which runs without it"
+        }
         RuntimeLibrary::CublasLt => {
             "install cuBLAS of CUDA 12 or newer (part of the CUDA toolkit and of JetPack; pip install nvidia-cublas), with the folder of \
              libcublasLt.so.* on the loader's path (LD_LIBRARY_PATH); or set engine.kind: tensorrt or onnx"

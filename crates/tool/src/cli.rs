@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, exit codes in one place.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ mod verify;
 #[command(name = "vla-trt", version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Print what is done in more detail; twice for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -59,10 +60,10 @@ enum Command {
     Calibrate(calibrate::CalibrateArguments),
     Doctor(doctor::DoctorArguments),
     Eval(eval::EvalArguments),
+    Export(export::ExportArguments),
     Infer(infer::InferArguments),
     InitParams(init_params::InitParamsArguments),
     Inspect(inspect::InspectArguments),
-    Export(export::ExportArguments),
     MakeCheckpoint(make_checkpoint::MakeCheckpointArguments),
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicyArguments),
     Plan(plan::PlanArguments),
@@ -195,6 +196,8 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
         .log_internal_errors(false)
         .init();
 }

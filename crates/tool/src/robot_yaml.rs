@@ -11,8 +11,8 @@ const LIMITS: [&str; 6] = [
     "velocity: greatest speed, in rad/s or m/s. No joint moves without it. Begin at a fifth of what the robot can do.",
     "acceleration: greatest acceleration, stops included, in rad/s^2 or m/s^2. A joint never moves faster than",
     "  acceleration * max_blind_s / 2, so that it can stop in time.",
-    "tracking_error: distance between measured and commanded position beyond which the motion brakes; .inf for a gripper",
-    "  that closes on objects.",
+    "tracking_error: distance between measured and commanded position beyond which the motion brakes (0.5 rad unless given);",
+    "  .inf for a gripper, which stays open around an object.",
 ];
 
 /// The text of `robot.yaml` for the policy in the folder `policy`.
@@ -201,8 +201,10 @@ fn limits(page: &mut Page, joints: &[String]) {
     }
     page.group(4, "limits");
     for joint in joints {
+        // A placeholder has its key's name.
+        let tracking = if joint.contains("gripper") { ", tracking_error: .inf" } else { "" };
         let line = format!(
-            "{joint}: {{min: {PLACEHOLDER}, max: {PLACEHOLDER}, velocity: {PLACEHOLDER}, acceleration: {PLACEHOLDER}}}"
+            "{joint}: {{min: {PLACEHOLDER}, max: {PLACEHOLDER}, velocity: {PLACEHOLDER}, acceleration: {PLACEHOLDER}{tracking}}}"
         );
         page.text += &format!("{:6}{line}\n", "");
     }

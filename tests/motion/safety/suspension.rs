@@ -68,6 +68,25 @@ fn a_release_while_the_robot_still_brakes_waits_for_its_rest() {
 }
 
 #[test]
+fn a_release_waits_for_the_rest_of_a_brake_that_came_before_the_suspension() {
+    let mut robot = moving(&[]);
+    let control = Arc::clone(robot.session.control());
+    let mut out = TrajectoryBuffer::default();
+    let braked = control.brake(at(1100), OnViolation::Hold, &"a camera is late", &robot.settings, &mut out);
+    assert_eq!(braked, Braked::Braking);
+    assert_eq!(control.suspend(at(1110), &inactive(), &robot.settings, &mut out), Braked::Already);
+    let rest = at(1120) + control.time_to_rest(at(1120));
+    assert!(rest > at(1150), "it brakes until {rest}");
+    control.release(at(1120));
+    robot.sense(1140);
+    assert!(matches!(robot.cycle(1140), CycleOutcome::Refused { .. }), "a plan from rest while the robot brakes");
+    let after = (rest - at(0)).millis() as i64 + 20;
+    robot.sense(after);
+    robot.chunk(after);
+    assert_eq!(control.time_to_rest(at(99_000)), Span::ZERO);
+}
+
+#[test]
 fn a_suspension_of_a_robot_at_rest_makes_no_observation_stale() {
     let mut robot = moving(&[]);
     let control = Arc::clone(robot.session.control());

@@ -192,6 +192,9 @@ fn what_is_wrong_around_the_operations_is_refused_by_its_name() {
     file["values"].as_array_mut().expect("a list").push(json!({"dtype": "f32", "dims": [1]}));
     assert!(program(file).expect_err("written by none").starts_with("value 17"));
     let mut file = every_operation();
+    file["operations"][1]["residual"] = json!({"source": {"value": 6}, "rows": "T", "columns": 8});
+    assert!(program(file).expect_err("narrower than the result").starts_with("operation 1 (linear)"));
+    let mut file = every_operation();
     file["operations"].as_array_mut().expect("a list").swap(0, 1);
     assert!(program(file).expect_err("not written yet").starts_with("operation 0 (linear)"));
     assert!(program(changed("/operations/9/op", json!("resample"))).is_err());

@@ -50,6 +50,14 @@ impl Motion {
         }
     }
 
+    /// Lets joints that are too fast for limits of acceleration that were lowered meanwhile brake as the plan in force could: a stop that
+    /// took longer than every plan promises would be no stop. Call it after [`Motion::start`].
+    pub(super) fn keep_braking(&mut self) {
+        for ((limiter, before), state) in self.limiters.iter_mut().zip(&self.limiters_before).zip(&self.states) {
+            limiter.take_over(before, state.velocity);
+        }
+    }
+
     /// Joins the reference of the new chunk to the committed trajectory, as the transition mode says.
     pub(super) fn join(&mut self, new: &NewChunk<'_>, settings: &MotionSettings, from: i64) {
         let committed = match &self.plan {
@@ -193,6 +201,7 @@ impl Motion {
         std::mem::swap(&mut self.path, &mut self.next_path);
         self.spare.extend(self.plan.take());
         self.plan = Some(shared);
+        self.limiters_before.clone_from(&self.limiters);
         Ok(())
     }
 

@@ -109,6 +109,36 @@ fn a_second_hold_does_not_begin_the_stop_anew() {
 }
 
 #[test]
+fn a_limit_of_acceleration_lowered_in_motion_makes_no_stop_longer_than_plans_promise() {
+    let fast = |seen| rows(seen, &(0..100).map(|i| 100.0 + i as f32 / 5.0).collect::<Vec<_>>());
+    let lower = |motion: &mut Motion| {
+        let limits = JointLimits { acceleration: 1.0, ..JointLimits::default() };
+        let names: Arc<[String]> = ["a".to_owned()].into();
+        motion.set_limits(MotionLimits::new(&names, [("a", limits)]).expect("valid"));
+    };
+    let blend = settings(TransitionMode::Blend);
+    let at_speed = || {
+        let mut motion = motion(JointLimits { acceleration: 40.0, ..JointLimits::default() });
+        motion.plan_chunk(&new(&fast(1000), 1003, &[0.0]), &blend).expect("a plan");
+        let velocity = motion.plan().map(|plan| position(plan, at(1230)).1);
+        assert!(velocity.is_some_and(|velocity| velocity > 5.0), "{velocity:?}");
+        motion
+    };
+    let mut held = at_speed();
+    lower(&mut held);
+    let end = held.hold(at(1210), &blend).expect("a finite stop").expect("a plan").end();
+    assert!(end - at(1210) <= blend.max_blind, "the stop of a joint at 5 rad/s ends at {end}");
+    // With the next chunk it slows down to where the new limit is enough, and then keeps that.
+    let mut followed = at_speed();
+    lower(&mut followed);
+    let end = followed.plan_chunk(&new(&fast(1100), 1210, &[0.0]), &blend).expect("a plan").end();
+    assert!(end - at(1210) <= blend.max_blind, "{end}");
+    let plan = followed.plan_chunk(&new(&fast(1400), 1510, &[0.0]), &blend).expect("a plan").clone();
+    let (slow, later) = (position(&plan, at(1530)).1, position(&plan, at(1540)).1);
+    assert!(slow <= 0.25 + 1e-9 && (later - slow).abs() <= 1.0 * DT + 1e-9, "{slow} rad/s, then {later}");
+}
+
+#[test]
 fn without_a_plan_there_is_nothing_to_hold_and_after_forgetting_motion_starts_from_the_joints() {
     let mut motion = motion(JointLimits::default());
     assert!(motion.hold(at(1000), &settings(TransitionMode::Blend)).expect("a finite stop").is_none());

@@ -235,6 +235,11 @@ impl Control {
         lock(&self.plan).clone()
     }
 
+    /// Time until the plan in force is at rest, of joints and columns; zero at rest.
+    pub fn time_to_rest(&self, now: Stamp) -> Span {
+        (self.lock().rest(now) - now).max(Span::ZERO)
+    }
+
     /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
     /// ([`MotionStatus::forbidden`]). `late_rows` of it were late at `new.now`.
     ///

@@ -11,6 +11,7 @@ use vla_engines::provenance::ComputeCapability;
 use vla_engines::{Precision, Stage};
 use vla_offline::replay::BagClock;
 
+mod dry;
 #[cfg(feature = "tensorrt")]
 #[path = "build/run.rs"]
 mod imp;

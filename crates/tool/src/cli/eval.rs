@@ -30,6 +30,7 @@ use vla_runtime::session;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 5 done, and at some inference times
 /// there was no chunk; 6 nothing could be compared, and no output was written.
 #[derive(clap::Args, Debug)]
+#[command(override_usage = "vla-trt eval [OPTIONS] <POLICY> <BAG|--dataset <DIR>>")]
 pub(crate) struct EvalArguments {
     /// Policy folder.
     policy: PathBuf,

@@ -161,7 +161,7 @@ fn shares(products: &Products) -> String {
     let (int8, int4) = (percent(products.int8_share), percent(products.int4_share));
     let weights = products.weights.elements();
     format!(
-        "{} with {weights} weights: {int8:.1} % of them 8-bit, {int4:.1} % 4-bit, {:.1} % floating",
+        "{} products with {weights} weights: {int8:.1} % of them 8-bit, {int4:.1} % 4-bit, {:.1} % floating",
         products.products,
         if weights == 0 { 0.0 } else { 100.0 - int8 - int4 }
     )
@@ -183,7 +183,20 @@ fn floating(products: &Products) -> Vec<String> {
 
 fn policy_lines(policy: &PolicyReport) -> String {
     let mut text = String::new();
+    let keys = |keys: &[(String, usize)]| {
+        let each: Vec<String> = keys.iter().map(|(key, width)| format!("{key} {width}")).collect();
+        each.join(", ")
+    };
     line(&mut text, "policy", policy.policy.display().to_string());
+    line(&mut text, "model", format!("{}, {}", policy.name, policy.fingerprint));
+    if policy.random_weights {
+        line(&mut text, "weights", "random: a demonstration of the software, not of a task");
+    }
+    line(&mut text, "cameras", policy.cameras.join(", "));
+    line(&mut text, "state", keys(&policy.state));
+    line(&mut text, "action", format!("{}; {} rows of {} s", keys(&policy.action), policy.rows, policy.step_s));
+    let steps: Vec<String> = policy.denoise_steps.iter().map(ToString::to_string).collect();
+    line(&mut text, "denoising", format!("{} steps, of {}", policy.default_steps, steps.join(", ")));
     for stage in &policy.stages {
         line(&mut text, &stage.stage, shares(&stage.products));
         if stage.quantized {

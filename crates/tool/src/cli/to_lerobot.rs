@@ -15,6 +15,8 @@ use vla_policy::PolicySpec;
 
 /// The file that is written last.
 const CARD: &str = "README.md";
+/// Frames a second that a data set may have.
+const FPS: std::ops::RangeInclusive<f64> = 0.1..=10_000.0;
 
 /// Write bags as a LeRobot data set (v3.0) with the keys of a policy: for more training, and for `eval`.
 ///
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     let Some(first) = bags.first() else { bail!("expected one bag or more") };
     let settings = args.policy.settings(&spec, &first.clone().into())?;
     let fps = args.fps.unwrap_or_else(|| (1.0 / settings.step.seconds()).round().max(1.0));
-    ensure!(fps.is_finite() && fps > 0.0, "--fps: expected a rate above 0, found {fps}");
+    ensure!(FPS.contains(&fps), "--fps: expected {} to {} frames a second, found {fps}", FPS.start(), FPS.end());
     let occupied = args.output.read_dir().is_ok_and(|mut entries| entries.next().is_some());
     ensure!(
         !occupied,

@@ -25,7 +25,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     for stage in &stages {
         findings.extend(network(&spec, stage));
         findings.extend(quantized(machine, stage));
-        findings.push(engine(machine, stage));
+        findings.push(engine(machine, dir, stage));
         findings.extend(operations(&spec.stage_for(stage, EngineKind::Cuda), false));
     }
     findings.extend(machine.is_unified().then(|| fits(machine, dir, &stages)));
@@ -81,10 +81,7 @@ pub(super) fn operations(stage: &Stage, required: bool) -> Option<Finding> {
     let finding = match provenance::operations(stage) {
         Ok((program, _)) => {
             let count = program.operations.len();
-            Finding::ok(
-                CHECK,
-                format!("{}: {count} operations of this network, {}", stage.file.display(), stage.precision),
-            )
+            Finding::ok(CHECK, format!("{}: {count} operations, of this network", stage.file.display()))
         }
         Err(error) => {
             let (text, todo) = match &error {
@@ -101,7 +98,7 @@ pub(super) fn operations(stage: &Stage, required: bool) -> Option<Finding> {
 }
 
 /// The verdict of loading the engine.
-fn engine(machine: &Machine, stage: &Stage) -> Finding {
+fn engine(machine: &Machine, dir: &Path, stage: &Stage) -> Finding {
     const CHECK: &str = "engine";
     let verdict = match &machine.identity {
         Some(device) => provenance::verify(stage, device),
@@ -129,7 +126,7 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
         Ok(ProvenanceStatus::Unverified | ProvenanceStatus::NotApplicable) => {
             Finding::warning(CHECK, format!("{}: nothing says where it was built", stage.file.display()))
         }
-        Err(rejection) => rejected(machine, &rejection),
+        Err(rejection) => rejected(machine, dir, &rejection),
     };
     finding.of(&stage.name)
 }
@@ -142,7 +139,7 @@ fn accuracy(record: &Provenance) -> String {
     }
 }
 
-fn rejected(machine: &Machine, rejection: &Rejection) -> Finding {
+fn rejected(machine: &Machine, dir: &Path, rejection: &Rejection) -> Finding {
     const CHECK: &str = "engine";
     let (engine, stage) = (rejection.stage.file.display(), &rejection.stage.name);
     let build = || command::build(&rejection.stage, rejection.record.as_deref());
@@ -150,7 +147,8 @@ fn rejected(machine: &Machine, rejection: &Rejection) -> Finding {
         Reason::NoEngine => {
             let here = machine.is_jetson() || machine.gpu.is_ok();
             let text = rejection.problem();
-            if here { Finding::warning(CHECK, text) } else { Finding::info(CHECK, text) }.todo(build())
+            if here { Finding::warning(CHECK, text) } else { Finding::info(CHECK, text) }
+                .todo(format!("vla-trt build {} builds every engine that is missing", dir.display()))
         }
         Reason::Mismatch(differences) => {
             let each = differences

@@ -83,7 +83,7 @@ fn absent(machine: &Machine, check: &'static str, what: &str, unknown: &Unknown)
     let finding = match (machine.is_jetson(), skipped) {
         (true, false) => Finding::error(check, text),
         (true, true) => Finding::warning(check, text),
-        (false, _) => Finding::info(check, format!("{text}; policies run on ONNX Runtime (engine.kind: onnx)")),
+        (false, _) => Finding::info(check, format!("{text}; policies run on ONNX Runtime without it")),
     };
     finding.todo(remedy)
 }

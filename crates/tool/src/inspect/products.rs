@@ -42,6 +42,26 @@ pub struct PolicyReport {
     pub format: u32,
     /// The policy's folder.
     pub policy: PathBuf,
+    /// Name of the model.
+    pub name: String,
+    /// Fingerprint of the bundle.
+    pub fingerprint: String,
+    /// Whether the weights are random: a demo, which knows nothing.
+    pub random_weights: bool,
+    /// Cameras, in the policy's order.
+    pub cameras: Vec<String>,
+    /// State keys with their widths.
+    pub state: Vec<(String, usize)>,
+    /// Action keys with their widths.
+    pub action: Vec<(String, usize)>,
+    /// Rows of a chunk.
+    pub rows: usize,
+    /// Time from row to row, s.
+    pub step_s: f64,
+    /// Denoising steps that it can be run with.
+    pub denoise_steps: Vec<u32>,
+    /// Those that it is run with unless a parameter says otherwise.
+    pub default_steps: u32,
     /// Its stages in run order.
     pub stages: Vec<StageProducts>,
     /// All of them together; products that stay floating are listed by stage.
@@ -102,5 +122,20 @@ pub(super) fn policy(folder: &Path) -> Result<PolicyReport, super::Error> {
     let stages = spec.stages.iter().map(stage).collect::<Result<Vec<_>, onnx::Error>>();
     let stages = stages.map_err(|error| super::Error::Policy(error.into()))?;
     let all = stages.iter().fold(Products::default(), |all, stage| all.plus(&stage.products));
-    Ok(PolicyReport { format: FORMAT, policy: folder.to_owned(), stages, all })
+    Ok(PolicyReport {
+        format: FORMAT,
+        policy: folder.to_owned(),
+        name: spec.name,
+        fingerprint: spec.fingerprint,
+        random_weights: spec.random_weights,
+        cameras: spec.cameras,
+        state: spec.state,
+        action: spec.action.keys,
+        rows: spec.action.rows,
+        step_s: spec.action.step.seconds(),
+        denoise_steps: spec.denoise.steps,
+        default_steps: spec.denoise.default,
+        stages,
+        all,
+    })
 }

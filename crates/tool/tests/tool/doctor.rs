@@ -214,7 +214,9 @@ fn a_damaged_engine_another_modules_engine_and_a_missing_one_each_get_their_verd
     is(of(&report, "engine", "language"), Severity::Error, &["SM count (engine: 16, here: 8)"]);
     is(of(&report, "engine", "vision"), Severity::Warning, &["there is no engine"]);
     is(of(&report, "engine", "context"), Severity::Error, &["no record says where"]);
-    for stage in ["step", "language", "vision", "context"] {
+    let all = format!("vla-trt build {}", policy.path().display());
+    assert!(remedy(of(&report, "engine", "vision")).starts_with(&all), "one command for all that are missing");
+    for stage in ["step", "language", "context"] {
         let todo = remedy(of(&report, "engine", stage));
         assert!(todo.contains("vla-trt build --onnx ") && todo.contains(stage), "{todo}");
     }

@@ -39,6 +39,9 @@ fn every_placeholder_is_refused_by_name_until_it_is_filled_in() {
         "{named:?}"
     );
 
+    let endless = |line: &&str| line.contains("velocity:") && line.contains("tracking_error: .inf");
+    let grippers: Vec<&str> = text.lines().filter(endless).collect();
+    assert!(grippers.len() == 2 && grippers.iter().all(|line| line.contains("gripper")), "{grippers:?}");
     let mut filled = String::new();
     for line in text.lines() {
         let (entry, comment) = line.split_once(" # ").unwrap_or((line, ""));

@@ -240,7 +240,10 @@ fn a_policys_folder_is_told_stage_by_stage() {
         |stage: &str| text.lines().find(|line| line.starts_with(stage)).unwrap_or_else(|| panic!("{stage} in {text}"));
     assert!(line("language").contains("100.0 % of them 8-bit"), "{text}");
     assert!(line("step").contains("0.0 % of them 8-bit"), "{text}");
+    assert!(line("action").contains("left_arm 6") && line("action").contains("rows of 0.0"), "{text}");
+    assert!(line("cameras").contains("left_wrist") && line("weights").contains("random"), "{text}");
     let json: Value = serde_json::from_str(&inspect(policy.path(), &["--json"]).1).expect("JSON");
+    assert_eq!(json["default_steps"], 4, "{json}");
     let share = json["all"]["int8_share"].as_f64().expect("a number");
     assert!(json["kind"] == "policy" && share > 0.0 && share < 1.0, "{json}");
 }

@@ -52,14 +52,15 @@ impl Control {
     }
 
     /// Ends a suspension; false when there was none. Chunks may move the robot again, from the measured positions; where the suspension
-    /// made it brake, with observations from after the rest. A latched stop stays.
+    /// made it brake, or it still brakes, with observations from after the rest. A latched stop stays.
     pub fn release(&self, now: Stamp) -> bool {
         let mut state = self.lock();
         let Some(Suspension { rest, .. }) = state.suspended.take() else { return false };
         // A plan that still runs goes on.
         if !state.watchdog.state().is_moving() && state.watchdog.state() != WatchdogState::Stopped {
             let end = state.rest(now);
-            state.watchdog.release(now, rest);
+            // A plan that braked before the suspension came may still brake.
+            state.watchdog.release(now, rest.max((end > now).then_some(end)));
             state.reset();
             state.reason = None;
             lock(&self.plan).take_if(|_| end <= now);

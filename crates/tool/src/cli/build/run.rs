@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{AdoptArguments, BuildArguments, Outcome, chosen, outline};
+use super::{AdoptArguments, BuildArguments, Outcome, chosen, dry, outline};
 use crate::prepare::{Guard, Preparation};
 use vla_builder::{Built, Origin, Request, Target};
 use vla_engines::Stage;
@@ -76,7 +76,15 @@ fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
 }
 
 fn engines(args: &BuildArguments, stop: &Stop) -> anyhow::Result<Outcome> {
-    let work = Work { args, device: &vla_builder::device()?, stop };
+    let device = match vla_builder::device() {
+        Ok(device) => device,
+        Err(unknown) if args.dry_run => {
+            println!("no GPU is asked: {unknown}");
+            return dry::run(args).map(|()| Outcome::Success);
+        }
+        Err(unknown) => return Err(unknown.into()),
+    };
+    let work = Work { args, device: &device, stop };
     if let Some(request) = args.single() {
         return work.one(request).map(|()| Outcome::Success);
     }
