@@ -96,10 +96,10 @@ impl<'a> Measurer<'a> {
         Ok((product, base))
     }
 
-    /// A kernel that adds the parts as what follows the product does.
-    fn following(&self, key: &Key, product: &Product, base: u64) -> Result<Option<Prepared>, Error> {
+    /// A kernel that adds the parts as what follows the product does; `None` where nothing does, or none takes such sizes.
+    fn following(&self, key: &Key, product: &Product, base: u64) -> Option<Prepared> {
         if key.follows == Follows::Value {
-            return Ok(None);
+            return None;
         }
         let places = Places::of(key, Split { parts: product.parts.unsigned_abs(), single: product.single });
         let matrix = |offset: u64| Matrix { address: base + offset, stride: i64::from(key.to) };
@@ -134,7 +134,7 @@ impl<'a> Measurer<'a> {
                 (Kernel::Elementwise(key.element), Arguments::Elementwise(add))
             }
         };
-        Ok(Some(Prepared::Kernel(self.module.prepare(kernel, arguments)?)))
+        self.module.prepare(kernel, arguments).ok().map(Prepared::Kernel)
     }
 
     /// Median microseconds of one of these launches, run one after the other as a graph, without those that only follow.
@@ -188,7 +188,7 @@ impl Measure for Measurer<'_> {
             let (product, base) = self.product(key, split, self.weights.address() + at * apart)?;
             let descriptors = Descriptors::new(&self.products.handle, &product)?;
             launches.push(Prepared::Product(self.products.by(descriptors, algorithm, &product)));
-            launches.extend(self.following(key, &product, base)?);
+            launches.extend(self.following(key, &product, base));
         }
         self.run(&launches, usize::try_from(count).unwrap_or(1))
     }

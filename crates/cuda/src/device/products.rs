@@ -66,8 +66,17 @@ impl Products {
                     tactics.file.display()
                 );
                 let mut measurer = Measurer::new(self, cuda, module, &engine.weights)?;
-                for key in tactics.choices.measure(missing, &mut measurer)? {
-                    tracing::warn!(stage = %engine.stage, ?key, "no algorithm could be measured");
+                match tactics.choices.measure(missing, &mut measurer) {
+                    Ok(unmeasured) => {
+                        for key in unmeasured {
+                            tracing::warn!(stage = %engine.stage, ?key, "no algorithm could be measured");
+                        }
+                    }
+                    // Measuring takes memory that no plan counts, and products run without it.
+                    Err(error @ Error::OutOfMemory { .. }) => {
+                        tracing::warn!(stage = %engine.stage, "products run by cuBLASLt's own choice of algorithms: {error}");
+                    }
+                    Err(error) => return Err(error),
                 }
                 tactics.keep();
             }
