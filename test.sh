@@ -104,13 +104,13 @@ if cargo nextest --version >/dev/null 2>&1; then
   count_rust=count_nextest
   rust_tests() { with_ros with_tensorrt cargo nextest run --locked --workspace --features "$features"; }
   rust_tests_without_tensorrt() {
-    with_ros cargo nextest run --locked --workspace --test tool -E 'test(/^(build_command|verify|doctor)::/)'
+    with_ros cargo nextest run --locked --workspace --test tool -E 'test(/^(build_command|verify|doctor|cuda_kind)::/)'
   }
 else
   count_rust=count_cargo_test
   rust_tests() { everything test --no-fail-fast --lib --bins --tests -- --show-output; }
   rust_tests_without_tensorrt() {
-    without_tensorrt test --test tool --no-fail-fast -- --show-output build_command:: verify:: doctor::
+    without_tensorrt test --test tool --no-fail-fast -- --show-output build_command:: verify:: doctor:: cuda_kind::
   }
 fi
 
@@ -151,9 +151,9 @@ for component in fmt clippy; do
 done
 
 # Videos of data sets need FFmpeg's development files; where they cannot be installed, the rest is tested.
-features=tensorrt,dataset
+features=tensorrt,cuda,dataset
 if ! foreground "$root/scripts/setup_dataset.sh"; then
-  features=tensorrt
+  features=tensorrt,cuda
   say "SKIPPED: videos of data sets: FFmpeg's development files are missing and could not be installed"
 fi
 
@@ -176,6 +176,7 @@ case "${1:-}" in
     step advisories "Advisories of dependencies" count_one advisories
     step msrv "Oldest Rust" count_one msrv
     step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
+    step kernels "CUDA kernels for every architecture, where nvcc is" count_one "$root/scripts/check_kernels.sh"
     step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
     step build "colcon build" count_one "$root/scripts/build.sh"
     step clippy "Lints" count_one everything clippy --all-targets -- -D warnings

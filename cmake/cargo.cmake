@@ -1,11 +1,11 @@
 # Builds the cargo package beside CMakeLists.txt against message packages, our own among them, and installs its
 # executables to lib/<project>.
 #
-#   vla_trt_cargo(INTERFACES <package>... [OPTIONAL <package>...] [TENSORRT] [TOOL])
+#   vla_trt_cargo(INTERFACES <package>... [OPTIONAL <package>...] [TENSORRT] [CUDA] [TOOL])
 #
 # Call it after rosidl_generate_interfaces(). INTERFACES: message packages found with find_package, closed under
 # nesting (r2r resolves nothing). OPTIONAL: those of them that the node can do without; it is compiled with the cfg
-# `has_<package>`. TENSORRT: with the Cargo feature `tensorrt`. TOOL: the command line tool vla-trt too.
+# `has_<package>`. TENSORRT, CUDA: with the Cargo feature `tensorrt`, `cuda`. TOOL: the command line tool vla-trt too.
 #
 # Reads the cache variables VLA_TRT_CARGO_PROFILE and VLA_TRT_CARGO_TARGET_DIR.
 #
@@ -51,7 +51,7 @@ function(_vla_trt_stage_messages prefix out_digest)
 endfunction()
 
 function(vla_trt_cargo)
-  cmake_parse_arguments(ARG "TENSORRT;TOOL" "" "INTERFACES;OPTIONAL" ${ARGN})
+  cmake_parse_arguments(ARG "TENSORRT;CUDA;TOOL" "" "INTERFACES;OPTIONAL" ${ARGN})
 
   find_program(VLA_TRT_CARGO_COMMAND cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
   if(NOT VLA_TRT_CARGO_COMMAND)
@@ -93,11 +93,20 @@ function(vla_trt_cargo)
   endif()
   list(TRANSFORM executables PREPEND "-p " OUTPUT_VARIABLE VLA_TRT_CARGO_PACKAGES)
   list(JOIN VLA_TRT_CARGO_PACKAGES " " VLA_TRT_CARGO_PACKAGES)
-  set(VLA_TRT_CARGO_FEATURES "")
+  set(features "")
   set(VLA_TRT_CARGO_TENSORRT_ENV "")
   if(ARG_TENSORRT)
-    set(VLA_TRT_CARGO_FEATURES "--features tensorrt")
+    list(APPEND features tensorrt)
     set(VLA_TRT_CARGO_TENSORRT_ENV "export TENSORRT_INCLUDE_DIR=\"${TENSORRT_INCLUDE_DIR}\" TENSORRT_RTX_INCLUDE_DIR=\"$ENV{TENSORRT_RTX_INCLUDE_DIR}\"")
+  endif()
+
+  if(ARG_CUDA)
+    list(APPEND features cuda)
+  endif()
+  set(VLA_TRT_CARGO_FEATURES "")
+  if(features)
+    list(JOIN features "," features)
+    set(VLA_TRT_CARGO_FEATURES "--features ${features}")
   endif()
 
   list(JOIN ARG_OPTIONAL " " VLA_TRT_CARGO_OPTIONAL_INTERFACES)

@@ -1,4 +1,4 @@
-//! One suite for every engine kind: the same cases on ONNX Runtime and on TensorRT in single and in half precision, with
+//! One suite for every engine kind: the same cases on ONNX Runtime, and on TensorRT and CUDA in single and in half precision, with
 //! the networks on ONNX Runtime in single precision, one by one, as the reference.
 //!
 //! TensorRT's cases need the feature `tensorrt`, CUDA and TensorRT, and say so where one is missing. They build the demo
@@ -7,11 +7,15 @@
 //! ```text
 //! cargo test --release --features tensorrt --test engines -- --test-threads 1
 //! ```
+//!
+//! CUDA's cases need the feature `cuda`, a GPU, its kernels and cuBLASLt.
 
 mod bench;
 #[cfg(feature = "tensorrt")]
 mod bundles;
 mod cases;
+#[cfg(feature = "cuda")]
+mod cuda_only;
 mod given;
 mod loads;
 mod policy;
@@ -42,6 +46,10 @@ impl Kind {
             // Eleven bits of mantissa: a value is rounded by up to 2^-11 of itself, and the error of a chain adds up.
             #[cfg(feature = "tensorrt")]
             Self::Tensorrt(_) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
+            #[cfg(feature = "cuda")]
+            Self::Cuda(vla_base::tensor::DType::F16) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Tolerance { outputs: 1e-4, kept: 0.0 },
         }
     }
 }
@@ -91,3 +99,7 @@ suite! { onnx on Kind::Onnx }
 suite! { tensorrt_fp32 on Kind::Tensorrt(vla_engines::Precision::FP32) }
 #[cfg(feature = "tensorrt")]
 suite! { tensorrt_fp16 on Kind::Tensorrt(vla_engines::Precision::FP16) }
+#[cfg(feature = "cuda")]
+suite! { cuda_fp32 on Kind::Cuda(vla_base::tensor::DType::F32) }
+#[cfg(feature = "cuda")]
+suite! { cuda_fp16 on Kind::Cuda(vla_base::tensor::DType::F16) }

@@ -1,4 +1,4 @@
-//! Safe wrappers of system calls. `unsafe` is allowed here and in `vla_tensorrt` only.
+//! Safe wrappers of system calls. `unsafe` is allowed here, in `vla_cuda` and in `vla_tensorrt` only.
 
 #[expect(unsafe_code, reason = "two queries of the dynamic loader")]
 pub mod allocator;

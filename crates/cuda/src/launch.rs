@@ -2,6 +2,8 @@
 //!
 //! The structures of arguments are those of `kernels/arguments.h`, field by field; a test compares sizes and offsets.
 
+use serde::{Deserialize, Serialize};
+
 /// Address on the device; 0: none.
 pub type Address = u64;
 
@@ -20,7 +22,8 @@ pub enum Launch {
 }
 
 /// Element types that kernels are compiled for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u32)]
 pub enum Element {
     /// Single precision.
@@ -66,6 +69,25 @@ pub enum Arguments {
     Euler(EulerArguments),
 }
 
+impl Arguments {
+    /// The structure that the kernel takes: its address, valid as long as `self`, and its size.
+    pub fn raw(&self) -> (*const std::ffi::c_void, usize) {
+        fn of<A>(arguments: &A) -> (*const std::ffi::c_void, usize) {
+            (std::ptr::from_ref(arguments).cast(), size_of::<A>())
+        }
+        match self {
+            Self::Norm(a) => of(a),
+            Self::Attention(a) => of(a),
+            Self::Rotary(a) => of(a),
+            Self::Elementwise(a) => of(a),
+            Self::Gather(a) => of(a),
+            Self::Permute(a) => of(a),
+            Self::Cast(a) => of(a),
+            Self::Euler(a) => of(a),
+        }
+    }
+}
+
 /// A matrix in memory: `[rows, columns]`, rows `stride` elements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
@@ -80,7 +102,7 @@ pub struct Matrix {
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
 pub struct Parts {
-    /// First part; of the kernel's element type or, with `single`, in single precision. 0: nothing is added.
+    /// First part; of the kernel's element type or, with `single`, in single precision. 0: no parts (`bias` is added all the same).
     pub first: Matrix,
     /// Elements from part to part.
     pub apart: i64,
@@ -116,7 +138,9 @@ pub struct NormArguments {
     /// 0: layer norm; 1: RMS.
     pub kind: i32,
     pub eps: f32,
-    pub _padding: i32,
+    /// 1: `parts.bias`, `weight`, `bias`, `gain` and `shift` are older than the launch before, so they may be read before it has
+    /// ended. (A kernel lets the next one start only after its own wait, so all launches before the one before have ended.)
+    pub early: i32,
 }
 
 /// Attention of `groups` groups of rows, each to itself. Row `r` of group `g` is row `g * rows + r`; element `c` of head `h` of it is
@@ -240,7 +264,8 @@ pub struct EulerArguments {
 }
 
 /// What is applied to a product's result. Where a library cannot, the planner launches an elementwise kernel instead.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Epilogue {
     /// Nothing.
     None,
@@ -250,6 +275,20 @@ pub enum Epilogue {
     BiasRelu,
     /// A bias, then GELU by tanh.
     BiasGelu,
+}
+
+/// What reads a product's result. It is measured together with the product, because it adds the parts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follows {
+    /// Any operation: the result is a value, in one part of the element type.
+    Value,
+    /// A norm that adds bias and residual.
+    Norm,
+    /// An attention whose queries it is.
+    Attention,
+    /// An elementwise kernel: an activation or residual that is no [`Epilogue`].
+    Elementwise,
 }
 
 /// `y = epilogue(x W)`: `x` `[rows, from]`, `y` `[rows, to]`; sums in single precision. With `parts` above 1 part `p` is of channels
@@ -275,4 +314,5 @@ pub struct Product {
     pub apart: i64,
     /// y is in single precision.
     pub single: bool,
+    pub follows: Follows,
 }

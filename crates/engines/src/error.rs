@@ -138,6 +138,8 @@ pub enum RuntimeLibrary {
     Tensorrt,
     /// `libcuda.so`, part of the NVIDIA driver.
     Cuda,
+    /// `libcublasLt.so`, part of the CUDA toolkit.
+    CublasLt,
 }
 
 impl fmt::Display for RuntimeLibrary {
@@ -146,6 +148,7 @@ impl fmt::Display for RuntimeLibrary {
             Self::OnnxRuntime => "ONNX Runtime",
             Self::Tensorrt => "TensorRT",
             Self::Cuda => "CUDA",
+            Self::CublasLt => "cuBLASLt",
         })
     }
 }

@@ -4,7 +4,7 @@
 //! [`Inference`]: write host tensors by name, execute every stage, read the result. On the way engines are checked against
 //! their [`provenance`] record, [`memory`] is planned and admitted before each load, and the [`graph`] of the stages is
 //! checked for names, types and shapes. A [`Backend`] is what one engine kind implements; [`onnx_runtime`] is here, TensorRT
-//! is in the crate `vla_tensorrt`. [`operations`] are networks as lists of fused operations, for an engine kind without a compiler.
+//! is in the crate `vla_tensorrt`, lists of [`operations`] on CUDA in `vla_cuda`.
 //!
 //! Errors carry data (stage, differences, figures). Observations, configuration files, command lines and ROS are not known
 //! here.
@@ -69,6 +69,8 @@ pub enum EngineKind {
     Onnx,
     /// TensorRT engines built on this device.
     Tensorrt,
+    /// Lists of operations beside the networks, run on the GPU by kernels of this program and cuBLASLt.
+    Cuda,
 }
 
 /// How a pass over all stages is started on a backend that works asynchronously.

@@ -18,6 +18,7 @@ mod check;
 mod device;
 pub mod figures;
 pub mod hash;
+mod operations;
 mod portable;
 mod rejection;
 mod release;
@@ -26,8 +27,9 @@ mod time;
 mod verification;
 
 pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
-pub use device::{DeviceIdentity, board, l4t};
+pub use device::{DeviceIdentity, board, driver, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
+pub use operations::{OperationsFault, check_operations, operations, record_of_operations, verdict_on_operations};
 pub use portable::{ComputeCapability, Portable, RTX};
 pub use rejection::{Difference, Reason, Rejection};
 pub use release::{Release, kernel};

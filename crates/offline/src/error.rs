@@ -333,6 +333,13 @@ pub enum Error {
     )]
     NoTensorrt,
 
+    /// This build cannot run lists of operations on a GPU.
+    #[error(
+        "this build has no CUDA engines, so it cannot run lists of operations; build with the feature `cuda`, or give --engine-kind \
+         onnx --candidate POLICY to compare another export"
+    )]
+    NoCuda,
+
     /// This build writes no files for Rerun.
     #[error(
         "--rerun: expected a build with the feature `rerun`, found one without it; build the tool with it: cargo build --release -p \

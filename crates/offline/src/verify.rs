@@ -3,7 +3,7 @@
 //! Two comparisons. *Stage by stage*: each stage of the candidate alone on exactly what the reference gave the same stage,
 //! so that a difference is that stage's own ([`stage()`]). *The whole chain*: the candidate's pipeline as the robot runs it,
 //! from the recorded host tensors to decoded actions in radians, so that what adds up is seen ([`actions()`]).
-//! What a candidate is, [`Candidate`] says: TensorRT engines, or the networks of another export of the same policy.
+//! What a candidate is, [`Candidate`] says: TensorRT engines, lists of operations on CUDA, or the networks of another export of the same policy.
 //!
 //! The reference runs once, in [`capture()`]: the bag goes through [`crate::replay`] and the session as in the node, then
 //! each stage runs alone over all observations, and everything that it was given and made goes to a file in a scratch
@@ -40,6 +40,7 @@ use std::time::SystemTime;
 
 use crate::Error;
 use crate::replay::Source;
+use vla_engines::operations;
 use vla_engines::provenance::{Provenance, Verification, rfc3339};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
@@ -185,9 +186,9 @@ fn present(candidate: &dyn Candidate, stages: &[String]) -> Result<(), Error> {
         let stage = stages::find(candidate.stages(), name, || candidate.name())?;
         if !stage.file.is_file() {
             let file = stage.file.display();
-            missing.push(format!(
-                "stage '{name}': expected {file}, found no file; build it (vla-trt build), or leave it out (--stages)"
-            ));
+            let is_list = stage.file == operations::path_beside(&stage.onnx);
+            let make = if is_list { "export the policy again (vla-trt export)" } else { "build it (vla-trt build)" };
+            missing.push(format!("stage '{name}': expected {file}, found no file; {make}, or leave it out (--stages)"));
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing { missing }) }

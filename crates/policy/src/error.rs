@@ -194,6 +194,12 @@ pub enum Error {
         with_tensorrt(option_env!("VLA_TRT_BUILT_BY"))
     )]
     NoTensorrt,
+    /// This build cannot run lists of operations on a GPU.
+    #[error(
+        "this build has no CUDA engines (engine.kind: cuda); set engine.kind: onnx, or build with them ({})",
+        with_cuda(option_env!("VLA_TRT_BUILT_BY"))
+    )]
+    NoCuda,
     /// A bug in this program.
     #[error("internal error: {0}")]
     Internal(&'static str),
@@ -207,7 +213,7 @@ impl Error {
 
     /// Whether every later load fails, whatever files and live parameters change.
     pub fn needs_restart(&self) -> bool {
-        matches!(self, Self::NoTensorrt)
+        matches!(self, Self::NoTensorrt | Self::NoCuda)
     }
 
     /// Whether the engines were refused, or failed, for lack of memory.
@@ -221,6 +227,14 @@ fn with_tensorrt(built_by: Option<&str>) -> &'static str {
     match built_by {
         Some("colcon") => "colcon build --cmake-args -DVLA_TRT_TENSORRT=ON",
         _ => "cargo build --features tensorrt",
+    }
+}
+
+/// Command that builds this program with the engine kind cuda.
+fn with_cuda(built_by: Option<&str>) -> &'static str {
+    match built_by {
+        Some("colcon") => "colcon build --cmake-args -DVLA_TRT_CUDA=ON",
+        _ => "cargo build --features cuda",
     }
 }
 
@@ -258,5 +272,14 @@ mod tests {
         let text = Error::NoTensorrt.to_string();
         assert!(text.contains("engine.kind: onnx") && text.contains("TensorRT ("), "{text}");
         assert!(Error::NoTensorrt.needs_restart() && !Error::NoLoop.needs_restart());
+    }
+
+    #[test]
+    fn a_build_without_cuda_says_how_to_build_it_with_what_built_this_one() {
+        assert!(with_cuda(Some("colcon")).contains("-DVLA_TRT_CUDA=ON"));
+        assert!(with_cuda(None).contains("--features cuda"));
+        let text = Error::NoCuda.to_string();
+        assert!(text.contains("engine.kind: onnx") && text.contains("engine.kind: cuda"), "{text}");
+        assert!(Error::NoCuda.needs_restart());
     }
 }

@@ -24,7 +24,9 @@ impl LoadedFiles {
         for stage in stages {
             match kind {
                 EngineKind::Onnx => paths.push(stage.file.clone()),
-                EngineKind::Tensorrt => paths.extend([stage.file.clone(), Provenance::path(&stage.file)]),
+                EngineKind::Tensorrt | EngineKind::Cuda => {
+                    paths.extend([stage.file.clone(), Provenance::path(&stage.file)])
+                }
             }
         }
         let networks: Vec<PathBuf> = paths.iter().filter(|path| is_network(path)).cloned().collect();

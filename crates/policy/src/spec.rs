@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::SharedEncoder;
 use super::processor::{DeltaRows, Processor, ProcessorError};
 use vla_base::time::Span;
-use vla_engines::{EngineKind, Input, Output, Precision, Stage};
+use vla_engines::{EngineKind, Input, Output, Precision, Stage, operations};
 
 mod accuracy;
 mod raw;
@@ -224,11 +224,13 @@ impl PolicySpec {
         files
     }
 
-    /// A stage with the file that engines of this kind load: its network, or `engines/<stage>.engine` of the bundle.
+    /// A stage with the file that engines of this kind load: its network, `engines/<stage>.engine` of the bundle, or the
+    /// list of operations beside the network.
     pub fn stage_for(&self, stage: &Stage, kind: EngineKind) -> Stage {
         let file = match kind {
             EngineKind::Onnx => stage.onnx.clone(),
             EngineKind::Tensorrt => self.dir.join(ENGINES).join(format!("{}.engine", stage.name)),
+            EngineKind::Cuda => operations::path_beside(&stage.onnx),
         };
         Stage { file, ..stage.clone() }
     }

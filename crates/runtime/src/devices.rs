@@ -1,7 +1,11 @@
 //! Chooses the backend of an engine kind: the only place that names them all.
 
 use vla_base::tensor::TensorSpec;
+#[cfg(feature = "cuda")]
+use vla_cuda::device as cuda;
 use vla_engines::onnx_runtime::Onnx;
+#[cfg(feature = "cuda")]
+use vla_engines::provenance;
 use vla_engines::{Backend, EngineKind, Inference, LoadEvent, Pipeline, Pool, Stage};
 use vla_policy::{Error, LoadOptions, Policy, PolicySpec, Progress};
 #[cfg(feature = "tensorrt")]
@@ -20,6 +24,8 @@ pub fn load_policy(
     #[cfg(feature = "tensorrt")]
     let device_options =
         Options { launch: options.launch, in_place: None, release_host_copy: options.release_host_copy };
+    #[cfg(feature = "cuda")]
+    let cuda_options = cuda::Options { launch: options.launch, in_place: None };
     let (order, admission) = (options.load_order.clone(), options.admission);
     let load = &mut |stages: &[Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
         let mut report = |event| progress(Progress::Engine(event));
@@ -33,17 +39,27 @@ pub fn load_policy(
             EngineKind::Tensorrt => request.on(Tensorrt::open(device_options)?),
             #[cfg(not(feature = "tensorrt"))]
             EngineKind::Tensorrt => Err(Error::NoTensorrt),
+            #[cfg(feature = "cuda")]
+            EngineKind::Cuda => {
+                // Faults of the files are named on a machine without a GPU, too.
+                provenance::check_operations(stages)?;
+                request.on(cuda::Device::open(cuda_options)?)
+            }
+            #[cfg(not(feature = "cuda"))]
+            EngineKind::Cuda => Err(Error::NoCuda),
         }
     };
     Policy::load(spec, options, load, progress)
 }
 
-/// What engines of this kind could take here, now. Without a driver, or in a program without TensorRT: host memory alone,
+/// What engines of this kind could take here, now. Without a driver, or in a program without the kind: host memory alone,
 /// [`Pool::device_free`] unknown.
 pub fn pool(kind: EngineKind) -> Pool {
     match kind {
         #[cfg(feature = "tensorrt")]
-        EngineKind::Tensorrt => vla_tensorrt::device::memory_here().unwrap_or_else(Pool::host),
+        EngineKind::Tensorrt => vla_tensorrt::cuda::memory_here().unwrap_or_else(Pool::host),
+        #[cfg(feature = "cuda")]
+        EngineKind::Cuda => vla_cuda::driver::memory_here().unwrap_or_else(Pool::host),
         _ => Pool::host(),
     }
 }

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 
 use vla_engines::onnx::Network;
 use vla_engines::profile::{EnqueueFailure, Fault, Violation};
-use vla_engines::provenance::{Difference, RTX, Reason, Rejection};
+use vla_engines::provenance::{Difference, OperationsFault, Provenance, RTX, Reason, Rejection};
 use vla_engines::{Error, ErrorClass, RuntimeLibrary, Stage, graph};
 
 pub mod command;
@@ -67,6 +67,10 @@ pub const fn library(library: RuntimeLibrary) -> &'static str {
         RuntimeLibrary::Tensorrt => {
             "install TensorRT (docs/tensorrt.md), or set engine.kind: onnx, which runs without it"
         }
+        RuntimeLibrary::CublasLt => {
+            "install cuBLAS of CUDA 12 or newer (part of the CUDA toolkit and of JetPack; pip install nvidia-cublas), with the folder of \
+             libcublasLt.so.* on the loader's path (LD_LIBRARY_PATH); or set engine.kind: tensorrt or onnx"
+        }
         RuntimeLibrary::Cuda => "install the NVIDIA driver (on a Jetson: JetPack), or set engine.kind: onnx",
     }
 }
@@ -81,6 +85,19 @@ pub fn rejection(rejection: &Rejection) -> String {
     let (stage, record) = (&rejection.stage, rejection.record.as_deref());
     let (name, build) = (&stage.name, command::build(stage, record));
     match &rejection.reason {
+        Reason::Operations(fault) => operations(stage, fault),
+        Reason::NoKernels { compiled, .. } if compiled.is_empty() => {
+            "build this program where nvcc is found (NVCC, or on PATH), or set engine.kind: tensorrt or onnx".to_owned()
+        }
+        Reason::NoKernels { .. } => "set engine.kind: tensorrt or onnx on this GPU".to_owned(),
+        Reason::Inaccurate if is_operations(stage) => format!(
+            "export the policy in another precision (vla-trt export --dtype bf16 or fp32), or set engine.kind: tensorrt or onnx, or set \
+             engines.{name}.allow_inaccurate: true to load it anyway"
+        ),
+        Reason::BadRecord(_) if is_operations(stage) => format!(
+            "remove {} and verify the policy again (vla-trt verify --engine-kind cuda)",
+            Provenance::path(&stage.file).display()
+        ),
         Reason::NoEngine => format!("build the engine on this device:\n  {build}"),
         Reason::NoRecord => format!(
             "build the engine on this device:\n  {build}\nor, if another tool built it on this device, write its record:\n  \
@@ -113,6 +130,27 @@ pub fn rejection(rejection: &Rejection) -> String {
              load it anyway"
         ),
     }
+}
+
+/// What to do about a list of operations that cannot be run.
+fn operations(stage: &Stage, fault: &OperationsFault) -> String {
+    match fault {
+        OperationsFault::Missing { .. } | OperationsFault::Unusable(_) | OperationsFault::OtherNetwork { .. } => {
+            "export the policy again with this version (vla-trt export, layout split), or copy its whole folder again; or set \
+             engine.kind: tensorrt or onnx"
+                .to_owned()
+        }
+        OperationsFault::Precision { found, .. } => format!(
+            "engine.kind cuda runs a network in its own element types: export the policy in the wanted precision (vla-trt export \
+             --dtype), or set stages.{}.precision: {found} in policy.yaml",
+            stage.name
+        ),
+    }
+}
+
+/// Whether the file of a stage is a list of operations.
+fn is_operations(stage: &Stage) -> bool {
+    stage.file == vla_engines::operations::path_beside(&stage.onnx)
 }
 
 /// Whether the network says by itself what it computes in integers, so that no precision changes that.

@@ -4,16 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-
-use super::blocks::DeviceBlock;
-use super::cuda::{Cuda, failed};
-use super::id::Id;
-use super::workspace::{InstanceContext, Workspace};
 use super::{Family, Library, Log, Runtime, identity};
 use vla_base::tensor::TensorSpec;
+use vla_cuda::driver::Cuda;
+use vla_cuda::{DeviceBlock, Id, Queue, Recording, Workspace};
 use vla_engines::host_copy::HostCopy;
-use vla_engines::memory::Pool;
 use vla_engines::provenance::DeviceIdentity;
 use vla_engines::{Error, Launch, Pass};
 
@@ -23,9 +18,10 @@ mod engine;
 mod host_copy;
 mod runtime_cache;
 
+use engine::InstanceContext;
 use runtime_cache::KeptCache;
 
-pub use engine::{Bound, LoadedEngine, Recording};
+pub use engine::{Bound, LoadedEngine};
 
 /// Switches of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,34 +48,11 @@ pub struct Tensorrt {
     arena: Option<Arc<DeviceBlock>>,
     largest_activation: u64,
     log: Log,
-    cuda: Cuda,
+    queue: Queue,
     identity: DeviceIdentity,
     integrated: bool,
     launch: Launch,
-    in_place: bool,
     release_host_copy: bool,
-    /// The workspace whose pass is being captured.
-    capturing: Option<Id>,
-    /// Work was started and not waited for: the host must not access memory that the GPU reads or writes.
-    busy: bool,
-    id: Id,
-}
-
-/// Memory available now on this machine and its GPU; `None` without a driver. Loads no engine and no TensorRT.
-pub fn memory_here() -> Option<Pool> {
-    let cuda = Cuda::open().ok()?;
-    let integrated = cuda.properties().ok()?.integrated;
-    Some(pool(&cuda, integrated))
-}
-
-fn pool(cuda: &Cuda, integrated: bool) -> Pool {
-    let device = cuda.memory().ok();
-    Pool {
-        device_free: device.map(|(free, _)| free),
-        device_total: device.map(|(_, total)| total),
-        integrated,
-        ..Pool::host()
-    }
 }
 
 impl Tensorrt {
@@ -99,20 +72,16 @@ impl Tensorrt {
             largest_activation: 0,
             log,
             identity: identity(&cuda, &library)?,
-            cuda,
+            queue: Queue::new(cuda, options.in_place.unwrap_or(integrated)),
             integrated,
             launch: options.launch,
-            in_place: options.in_place.unwrap_or(integrated),
             release_host_copy: options.release_host_copy,
-            capturing: None,
-            busy: false,
-            id: Id::new(),
         })
     }
 
     /// The CUDA side.
     pub fn cuda(&self) -> &Cuda {
-        &self.cuda
+        self.queue.cuda()
     }
 
     /// The device as an engine's record names it.
@@ -130,7 +99,7 @@ impl Tensorrt {
     /// # Errors
     /// [`Error::Load`] with TensorRT's error; [`Error::OutOfMemory`].
     pub fn load_file(&mut self, stage: &str, file: &Path) -> Result<LoadedEngine, Error> {
-        self.cuda.enter()?;
+        self.cuda().enter()?;
         self.log.clear();
         let refused = |error: super::Error| match error.is_out_of_memory() {
             true => Error::OutOfMemory { action: format!("loading {}", file.display()), source: error.into() },
@@ -158,7 +127,7 @@ impl Tensorrt {
         engine: &LoadedEngine,
         inputs: &[(String, Vec<usize>)],
     ) -> Result<Vec<Vec<usize>>, Error> {
-        self.cuda.enter()?;
+        self.cuda().enter()?;
         let mut context = engine.context()?;
         for (tensor, dims) in inputs {
             context.set_shape(tensor, dims)?;
@@ -177,7 +146,7 @@ impl Tensorrt {
     /// Error of a failed enqueue. TensorRT reports a lost device like any other failure, so this asks the driver, which is not
     /// allowed during a capture.
     fn enqueue_error(&self, error: super::Error) -> Error {
-        if self.capturing.is_none() && matches!(self.cuda.wait(), Err(Error::DeviceLost { .. })) {
+        if !self.queue.is_capturing() && matches!(self.cuda().wait(), Err(Error::DeviceLost { .. })) {
             return Error::DeviceLost { source: error.into() };
         }
         error.into()
@@ -189,14 +158,14 @@ impl Tensorrt {
             return Ok(Arc::clone(arena));
         }
         let bytes = usize::try_from(self.largest_activation).unwrap_or(usize::MAX);
-        Ok(Arc::clone(self.arena.insert(Arc::new(DeviceBlock::zeroed(&self.cuda, bytes)?))))
+        Ok(Arc::clone(self.arena.insert(Arc::new(DeviceBlock::zeroed(self.queue.cuda(), bytes)?))))
     }
 
     /// Index in `workspace` of the engine's context, created with the shapes of `inputs` if necessary.
     fn context(
         &mut self,
         engine: &LoadedEngine,
-        workspace: &mut Workspace,
+        workspace: &mut Workspace<InstanceContext>,
         inputs: &[(String, usize)],
     ) -> Result<usize, Error> {
         if let Some(held) = workspace.contexts.iter().position(|held| held.engine == engine.id) {
@@ -215,21 +184,13 @@ impl Tensorrt {
         Ok(workspace.contexts.len() - 1)
     }
 
-    fn capture(&mut self, workspace: &mut Workspace, pass: Pass<'_, Self>) -> Result<Recording, Error> {
-        let stream = Arc::clone(self.cuda.stream());
-        stream
-            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-            .map_err(failed("beginning to capture the stream"))?;
-        self.capturing = Some(workspace.id());
+    fn capture(
+        &mut self,
+        workspace: &mut Workspace<InstanceContext>,
+        pass: Pass<'_, Self>,
+    ) -> Result<Recording, Error> {
+        self.queue.begin_capture(workspace)?;
         let passed = pass(self, workspace);
-        self.capturing = None;
-        let graph = stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed("making a CUDA graph"));
-        passed?;
-        let graph = graph?.ok_or_else(|| Error::Device {
-            action: "making a CUDA graph".into(),
-            source: "the driver captured nothing".into(),
-        })?;
-        graph.upload().map_err(failed("uploading a CUDA graph"))?;
-        Ok(Recording { graph, workspace: workspace.id() })
+        self.queue.end_capture(workspace, passed)
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! The wrappers are library -> runtime -> engine -> context, each of which keeps the one before it alive, and the builder.
 //! They know no CUDA memory and no stream: the few `unsafe` functions take addresses and streams from the caller. The
-//! backend adds those: [`cuda`], memory blocks, workspaces, one activation arena for all engines.
+//! backend adds those, with [`vla_cuda`]: memory blocks, workspaces, one activation arena for all engines.
 //!
 //! ```
 //! use vla_tensorrt::Library;
@@ -25,7 +25,7 @@
 //!
 //! - *Objects of TensorRT.* Each handle holds the one it was made from: context -> engine -> runtime -> library. TensorRT
 //!   has one logger, which is never freed; a [`Log`] is registered with it as long as it lives.
-//! - *Tensors* lie in the blocks of a [`device`] workspace, which are allocated once and never move. The contexts that
+//! - *Tensors* lie in the blocks of a [`vla_cuda::Workspace`], which are allocated once and never move. The contexts that
 //!   have their addresses are fields of the same workspace, declared before the blocks. Dropping a workspace first waits
 //!   for the stream.
 //! - *The arena* for activations belongs to the device; each context's owner holds an `Arc` of it. All plans of a device
@@ -61,24 +61,19 @@ pub const HEADERS: Option<&str> = option_env!("VLA_TRT_TENSORRT_HEADERS");
 /// The folder of TensorRT-RTX's headers that the shim was compiled against, if it was.
 pub const RTX_HEADERS: Option<&str> = option_env!("VLA_TRT_TENSORRT_RTX_HEADERS");
 
-mod blocks;
 mod build;
 mod cache;
 mod context;
-pub mod cuda;
 pub mod device;
 mod family;
-mod id;
 mod identity;
 mod library;
 mod load;
 mod log;
 mod result;
 mod runtime;
-mod staging;
 mod sys;
 mod tensor;
-mod workspace;
 
 pub use build::{BuildOptions, BuildProgress, Built, Calibrator, Constraints, TacticSources, build, build_calibrated};
 pub use cache::RuntimeCache;
@@ -89,5 +84,5 @@ pub use library::{FAMILY_VARIABLE, Library, LoadPath, Version};
 pub use log::{Log, Severity, UNSCALED};
 pub use result::{Error, ParseError};
 pub use runtime::{Engine, Runtime};
-pub use staging::Staging;
 pub use tensor::Tensor;
+pub use vla_cuda::{Staging, driver as cuda};

@@ -18,6 +18,7 @@
 //!     environment: [].into(),
 //!     gpu: Err(missing()),
 //!     tensorrt: Err(missing()),
+//!     cuda_engines: Err(missing()),
 //!     identity: None,
 //!     onnx_runtime: Err(missing()),
 //!     topics: Err(missing()),

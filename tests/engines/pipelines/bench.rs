@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 use vla_base::tensor::TensorSpec;
+#[cfg(feature = "cuda")]
+use vla_cuda::device::{Device, Options as CudaOptions};
 use vla_engines::memory::MemoryPlan;
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::{Admission, EngineKind, Error, Inference, Launch, LoadEvent, Pipeline, Stage, pipeline};
@@ -24,6 +26,9 @@ pub(super) enum Kind {
     /// TensorRT.
     #[cfg(feature = "tensorrt")]
     Tensorrt(vla_engines::Precision),
+    /// Lists of operations, of networks in this element type.
+    #[cfg(feature = "cuda")]
+    Cuda(vla_base::tensor::DType),
 }
 
 impl Kind {
@@ -33,13 +38,18 @@ impl Kind {
             Self::Onnx => EngineKind::Onnx,
             #[cfg(feature = "tensorrt")]
             Self::Tensorrt(_) => EngineKind::Tensorrt,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => EngineKind::Cuda,
         }
     }
 }
 
 /// How stages are loaded.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "tensorrt"), expect(dead_code, reason = "ONNX Runtime has neither choice"))]
+#[cfg_attr(
+    not(any(feature = "tensorrt", feature = "cuda")),
+    expect(dead_code, reason = "ONNX Runtime has neither choice")
+)]
 pub(super) struct Load<'l> {
     pub order: Option<&'l [String]>,
     pub admission: Admission,
@@ -82,6 +92,19 @@ impl Bench {
                 there(kind, Tensorrt::open(Options::default()))?;
                 Some(Self { kind, dir: super::bundles::of(precision), _folder: None, _turn })
             }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(dtype) => {
+                there(kind, Device::open(CudaOptions::default()))?;
+                if vla_cuda::device::compiled().is_empty() {
+                    eprintln!("SKIPPED: {kind:?}: this program has no kernels; build it where nvcc is");
+                    return None;
+                }
+                let folder = match dtype {
+                    vla_base::tensor::DType::F16 => demo::policy_in_half_precision(&[]),
+                    _ => demo::policy(),
+                };
+                Some(Self { kind, dir: folder.path().to_owned(), _folder: Some(folder), _turn })
+            }
         }
     }
 
@@ -120,6 +143,11 @@ impl Bench {
             Kind::Tensorrt(_) => {
                 let device =
                     Tensorrt::open(Options { launch: how.launch, in_place: how.in_place, ..Options::default() })?;
+                Ok(Box::new(Pipeline::load(device, stages, order, &host, admission, progress)?))
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(_) => {
+                let device = Device::open(CudaOptions { launch: how.launch, in_place: how.in_place })?;
                 Ok(Box::new(Pipeline::load(device, stages, order, &host, admission, progress)?))
             }
         }

@@ -12,6 +12,8 @@ fn orders(kind: Kind) -> Vec<Vec<String>> {
         Kind::Onnx => all,
         #[cfg(feature = "tensorrt")]
         Kind::Tensorrt(_) => [all.first(), all.last()].into_iter().flatten().cloned().collect(),
+        #[cfg(feature = "cuda")]
+        Kind::Cuda(_) => [all.first(), all.last()].into_iter().flatten().cloned().collect(),
     }
 }
 

@@ -8,7 +8,8 @@ use super::{Figure, Footprint, READ_WINDOW};
 use crate::Error;
 use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, Product, cost};
-use crate::provenance::Provenance;
+use crate::operations::{Operation, Program, Source};
+use crate::provenance::{self, Provenance};
 use crate::quantized::engine_precision;
 use vla_base::tensor::{DType, Dim};
 
@@ -130,6 +131,78 @@ impl Footprint {
             ..Self::default()
         })
     }
+}
+
+impl Footprint {
+    /// Memory for products that cuBLASLt may use, one block for all stages.
+    pub const PRODUCT_WORKSPACE: u64 = 64 << 20;
+
+    /// A stage as a list of operations on CUDA: the weights that the list names, once and as they are, and the values between the
+    /// operations, with the workspace of the products.
+    ///
+    /// # Errors
+    /// [`Error::Provenance`] when the list cannot be run; [`Error::Load`] when a file is missing, or shorter than the network's
+    /// weights.
+    pub fn of_operations(stage: &Stage) -> Result<Self, Error> {
+        let (program, network) = provenance::operations(stage)?;
+        whole(stage, Some(&network))?;
+        let beside = network.data_files.iter().map(|file| size_of(stage, file)).sum::<Result<u64, Error>>()?;
+        let file = size_of(stage, &stage.onnx)?.saturating_add(beside).saturating_add(size_of(stage, &stage.file)?);
+        let bytes =
+            |dims: &[usize], size| dims.iter().fold(size as u64, |bytes, dim| bytes.saturating_mul(*dim as u64));
+        let weights = program.weights.iter().map(|weight| bytes(&weight.dims, weight.dtype.size()));
+        let at = |size| {
+            let live = live_bytes(&program, &symbols(stage, Some(&network), size));
+            live.saturating_add(Self::PRODUCT_WORKSPACE)
+        };
+        let (most, usual) = (at(Size::Most), at(Size::Usual));
+        Ok(Self {
+            stage: stage.name.clone(),
+            file: Figure::measured(file),
+            weights: Figure::declared(weights.fold(0, u64::saturating_add)),
+            activation: Figure::estimated(most),
+            transient: Figure::declared(file.min(READ_WINDOW)),
+            at_usual: Some((usual, 0)),
+            ..Self::default()
+        })
+    }
+}
+
+/// Bytes of the inner values of a list that live at the same time, at most, and of the largest result in parts: eight in single
+/// precision, of products with no more outputs than inputs.
+fn live_bytes(program: &Program, symbols: &Symbols) -> u64 {
+    const PARTS: u64 = 8 * 4;
+    const ALIGNMENT: u64 = 256;
+    // Sizes that contradict each other are refused where the list is bound.
+    let Ok(dims) = program.dims(symbols) else { return 0 };
+    let elements = |value: usize| dims[value].iter().fold(1_u64, |product, size| product.saturating_mul(*size as u64));
+    let mut last = vec![0; dims.len()];
+    for (at, operation) in program.operations.iter().enumerate() {
+        for operand in operation.operands() {
+            if let Source::Value(value) = operand.source {
+                last[value] = at;
+            }
+        }
+    }
+    let (mut living, mut peak, mut parts) = (Vec::new(), 0, 0);
+    for (at, operation) in program.operations.iter().enumerate() {
+        let out = operation.out();
+        if let Operation::Linear { x, activation: None, .. } = operation
+            && dims[out].last().is_some_and(|to| *to <= x.columns)
+        {
+            parts = elements(out).saturating_mul(PARTS).saturating_add(ALIGNMENT).max(parts);
+        }
+        if !program.outputs.contains(&out) {
+            living.push(out);
+        }
+        let bytes = |value: &usize| {
+            let size = program.values[*value].dtype.size() as u64;
+            elements(*value).saturating_mul(size).saturating_add(ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT
+        };
+        peak = living.iter().map(bytes).fold(0, u64::saturating_add).max(peak);
+        living.retain(|value| last[*value] > at);
+    }
+    peak.saturating_add(parts)
 }
 
 /// Bytes of weights that ONNX Runtime holds, and the stored bytes of those that it converts to single precision.

@@ -68,7 +68,8 @@ impl<B: Backend> Pipeline<B> {
 /// engines that are missing, if known. Nothing is verified.
 ///
 /// # Errors
-/// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record cannot be read.
+/// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record or a list of operations
+/// cannot be read.
 pub fn plan(
     kind: EngineKind,
     stages: &[Stage],
@@ -83,12 +84,13 @@ pub fn plan(
             let record = record.map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))?;
             Footprint::of_tensorrt(stage, record.as_ref(), release, tensorrt)
         }
+        EngineKind::Cuda => Footprint::of_operations(stage),
     };
     let mut footprints = stages.iter().map(footprint).collect::<Result<Vec<_>, _>>()?;
     estimate::add_io(stages, &mut footprints);
     let order = order(stages, &footprints, load_order)?;
     let planned = order.iter().map(|&at| footprints[at].clone()).collect();
-    Ok(MemoryPlan::new(planned, kind == EngineKind::Tensorrt))
+    Ok(MemoryPlan::new(planned, kind != EngineKind::Onnx))
 }
 
 /// Engines in load order; freed in the opposite one.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::{Error, Provenance};
+use super::{Error, OperationsFault, Provenance};
 use crate::graph::Stage;
 
 /// An engine that must not be loaded, with the data for building it again.
@@ -35,6 +35,17 @@ pub enum Reason {
         /// The log line.
         line: String,
     },
+    /// The stage's list of operations cannot be run (engine kind cuda).
+    Operations(Box<OperationsFault>),
+    /// This program has no kernels for the GPU (engine kind cuda).
+    NoKernels {
+        /// The GPU's name.
+        gpu: String,
+        /// Its compute capability, e.g. `7.5`.
+        found: String,
+        /// Compute capabilities of the kernels in this program, e.g. `8.7`; none in a program that was built without nvcc.
+        compiled: Vec<String>,
+    },
 }
 
 /// A property in which record and device, files or policy differ.
@@ -55,7 +66,8 @@ impl Difference {
 }
 
 impl Rejection {
-    pub(crate) fn new(stage: &Stage, record: Option<&Provenance>, reason: Reason) -> Self {
+    /// A rejection with copies of these.
+    pub fn new(stage: &Stage, record: Option<&Provenance>, reason: Reason) -> Self {
         Self { stage: Box::new(stage.clone()), record: record.cloned().map(Box::new), reason }
     }
 
@@ -92,6 +104,14 @@ impl Rejection {
                 "TensorRT reports that {engine} was built on another GPU model: {line}. Such an engine can load and then fail \
                  at its first inference"
             ),
+            Reason::Operations(fault) => fault.to_string(),
+            Reason::NoKernels { gpu, found, compiled } => format!(
+                "this program has kernels for {}, found compute capability {found} ({gpu})",
+                match compiled.is_empty() {
+                    true => "no GPU (it was built without nvcc)".to_owned(),
+                    false => format!("compute capability {}", compiled.join(", ")),
+                }
+            ),
         }
     }
 }
@@ -106,6 +126,7 @@ impl StdError for Rejection {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.reason {
             Reason::BadRecord(error) => Some(error),
+            Reason::Operations(fault) => Some(fault.as_ref()),
             _ => None,
         }
     }

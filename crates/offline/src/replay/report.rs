@@ -91,6 +91,7 @@ fn engines(run: &Run) -> &'static str {
     match run.engine {
         EngineKind::Onnx => "ONNX Runtime on this machine's CPU",
         EngineKind::Tensorrt => "TensorRT on this device",
+        EngineKind::Cuda => "CUDA kernels and cuBLASLt on this device",
     }
 }
 

@@ -6,6 +6,9 @@ use crate::Error;
 use vla_base::tensor::{DType, TensorSpec};
 use vla_engines::onnx::{Inner, Network, proto};
 use vla_engines::onnx_runtime::Onnx;
+#[cfg(feature = "cuda")]
+use vla_engines::provenance::Provenance;
+use vla_engines::provenance::Verification;
 use vla_engines::{Admission, EngineKind, Inference, Output, Pipeline, Stage};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
@@ -35,6 +38,14 @@ pub trait Candidate {
     /// A network that cannot be read.
     fn inner(&self, _stage: &Stage) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Keeps the verdict on a stage where its next load finds it, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::NoRecord`]; [`Error::Provenance`].
+    fn record(&self, stage: &Stage, verification: &Verification) -> Result<(), Error> {
+        super::record(&stage.file, verification)
     }
 
     /// Stages whose networks are in half precision and run where that is computed in single precision, so that nothing
@@ -186,11 +197,44 @@ impl Candidate for Engines {
     }
 }
 
+/// Lists of operations on CUDA, with those that failed before.
+#[cfg(feature = "cuda")]
+struct Operations {
+    stages: Vec<Stage>,
+    admission: Admission,
+    launch: vla_engines::Launch,
+}
+
+#[cfg(feature = "cuda")]
+impl Candidate for Operations {
+    fn name(&self) -> String {
+        "cuda".to_owned()
+    }
+
+    fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, vla_engines::Error> {
+        use vla_cuda::device::{Device, Options};
+        vla_engines::provenance::check_operations(stages)?;
+        let device = Device::open(Options { launch: self.launch, ..Options::default() })?;
+        Ok(Box::new(Pipeline::load(device, stages, None, host, self.admission, &mut |_| {})?))
+    }
+
+    /// There was no build, so the record is made now.
+    fn record(&self, stage: &Stage, verification: &Verification) -> Result<(), Error> {
+        let device = vla_cuda::device::identity_here()?;
+        let record = vla_engines::provenance::record_of_operations(stage, device).map_err(Error::Internal)?;
+        Ok(Provenance { verification: Some(verification.clone()), ..record }.write(&stage.file)?)
+    }
+}
+
 /// What a policy's own engines are: with the files that these settings name, when they are for this kind, and what they
 /// allow by name.
 ///
 /// # Errors
-/// [`Error::NoTensorrt`] in a build without it.
+/// [`Error::NoTensorrt`] and [`Error::NoCuda`] in a build without it.
 pub fn of_policy(spec: &PolicySpec, settings: &Settings, kind: EngineKind) -> Result<Box<dyn Candidate>, Error> {
     match kind {
         EngineKind::Onnx => Ok(Box::new(Networks::of(spec, settings.engine.threads).with_paths(settings))),
@@ -208,6 +252,18 @@ pub fn of_policy(spec: &PolicySpec, settings: &Settings, kind: EngineKind) -> Re
         }
         #[cfg(not(feature = "tensorrt"))]
         EngineKind::Tensorrt => Err(Error::NoTensorrt),
+        #[cfg(feature = "cuda")]
+        EngineKind::Cuda => {
+            let mut stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
+            if settings.engine.kind == kind {
+                replace_files(&mut stages, settings);
+            }
+            stages.iter_mut().for_each(|stage| stage.allow_inaccurate = true);
+            let options = vla_runtime::session::load_options(settings);
+            Ok(Box::new(Operations { stages, admission: options.admission, launch: options.launch }))
+        }
+        #[cfg(not(feature = "cuda"))]
+        EngineKind::Cuda => Err(Error::NoCuda),
     }
 }
 

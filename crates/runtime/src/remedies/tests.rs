@@ -97,6 +97,36 @@ fn an_inaccurate_engine_names_the_precision_the_samples_and_the_switch() {
     }
 }
 
+/// A refusal of engine kind cuda, whose file is a list of operations.
+fn refused(reason: Reason) -> String {
+    let onnx = stage("fp16").onnx;
+    let stage = Stage { file: vla_engines::operations::path_beside(&onnx), ..stage("fp16") };
+    let error = Error::from(Rejection { stage: Box::new(stage), record: None, reason });
+    assert_eq!(error.class(), ErrorClass::WrongProvenance);
+    remedy(&error).expect("a remedy")
+}
+
+#[test]
+fn a_list_of_operations_is_exported_again_and_never_built() {
+    let file = std::path::PathBuf::from("/robot/language.operations.json");
+    let missing = Reason::Operations(Box::new(OperationsFault::Missing { file }));
+    let none = || Reason::NoKernels { gpu: "Titan".into(), found: "7.0".into(), compiled: Vec::new() };
+    let other = Reason::NoKernels { gpu: "Titan".into(), found: "7.0".into(), compiled: vec!["8.7".into()] };
+    for (reason, part) in [
+        (missing, "vla-trt export"),
+        (none(), "nvcc"),
+        (other, "engine.kind: tensorrt or onnx"),
+        (Reason::Inaccurate, "engines.language.allow_inaccurate: true"),
+    ] {
+        let text = refused(reason);
+        assert!(text.contains(part) && !text.contains("vla-trt build"), "{part} in {text}");
+    }
+    let precision = OperationsFault::Precision { onnx: "a".into(), wanted: "fp32".into(), found: "fp16".into() };
+    let text = refused(Reason::Operations(Box::new(precision)));
+    assert!(text.contains("stages.language.precision: fp16"), "{text}");
+    assert!(library(RuntimeLibrary::CublasLt).contains("LD_LIBRARY_PATH"));
+}
+
 #[test]
 fn the_build_command_repeats_the_settings_of_the_record_and_nothing_else_of_it() {
     let with = record(r#"["FP16", "workspace 512 MiB", "optimisation level 1", "own kernels only"]"#, "null");

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Bound, LoadedEngine, Recording, Tensorrt, pool};
-use crate::cuda::failed;
-use crate::id::Id;
-use crate::workspace::Workspace;
+use super::engine::InstanceContext;
+use super::{Bound, LoadedEngine, Tensorrt};
 use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_cuda::{Id, Recording};
 use vla_engines::host_copy::HostCopy;
 use vla_engines::memory::{Footprint, Pool};
 use vla_engines::profile::Profile;
 use vla_engines::provenance;
 use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
+
+type Workspace = vla_cuda::Workspace<InstanceContext>;
 
 impl Backend for Tensorrt {
     type Engine = LoadedEngine;
@@ -25,7 +26,7 @@ impl Backend for Tensorrt {
     }
 
     fn pool(&self) -> Pool {
-        pool(&self.cuda, self.integrated)
+        self.cuda().pool(self.integrated)
     }
 
     fn verify(&mut self, stage: &Stage) -> Result<ProvenanceStatus, Error> {
@@ -89,7 +90,7 @@ impl Backend for Tensorrt {
     }
 
     fn workspace(&mut self, buffers: &[BufferSpec], events: usize) -> Result<Workspace, Error> {
-        Workspace::new(&self.cuda, self.id, buffers, events, self.in_place)
+        self.queue.workspace(buffers, events)
     }
 
     fn bind(
@@ -99,8 +100,8 @@ impl Backend for Tensorrt {
         inputs: &[(String, usize)],
         outputs: &[(String, usize)],
     ) -> Result<Bound, Error> {
-        self.check_workspace(workspace, "binding an engine")?;
-        self.cuda.enter()?;
+        self.queue.check(workspace, "binding an engine")?;
+        self.cuda().enter()?;
         let context = self.context(engine, workspace, inputs)?;
         Self::check_buffers(engine, workspace, context, inputs)?;
         Self::check_buffers(engine, workspace, context, outputs)?;
@@ -110,24 +111,19 @@ impl Backend for Tensorrt {
     }
 
     fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), Error> {
-        self.wait_if_busy()?;
-        workspace.write(&self.cuda, index, tensor)
+        self.queue.write(workspace, index, tensor)
     }
 
     fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
-        self.wait_if_busy().ok()?;
-        workspace.input_buffer_mut(index)
+        self.queue.input_buffer_mut(workspace, index)
     }
 
     fn upload(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
-        self.check_workspace(workspace, "copying the inputs to the device")?;
-        self.cuda.enter()?;
-        self.busy = true;
-        workspace.upload(&self.cuda)
+        self.queue.upload(workspace)
     }
 
     fn run(&mut self, engine: &mut LoadedEngine, bound: &mut Bound, workspace: &mut Workspace) -> Result<(), Error> {
-        self.check_workspace(workspace, "starting an engine")?;
+        self.queue.check(workspace, "starting an engine")?;
         if bound.workspace != workspace.id() {
             return Err(Error::Device {
                 action: format!("starting engine '{}'", engine.stage),
@@ -144,48 +140,39 @@ impl Backend for Tensorrt {
             }
             held.bound = Some(bound.id);
         }
-        self.busy = true;
+        self.queue.start();
         // SAFETY: the stream is alive and of the current context; every address was set. What they point to stays until
         // the stream is done: dropping a workspace waits for it.
-        let enqueued = unsafe { held.context.enqueue(self.cuda.stream().cu_stream().cast()) };
+        let enqueued = unsafe { held.context.enqueue(self.cuda().stream().cu_stream().cast()) };
         enqueued.map_err(|error| self.enqueue_error(error))?;
         match self.launch {
-            Launch::WaitAfterEach => self.cuda.wait(),
+            Launch::WaitAfterEach => self.cuda().wait(),
             Launch::Graph | Launch::StepByStep => Ok(()),
         }
     }
 
     fn record_event(&mut self, workspace: &mut Workspace, event: usize) -> Result<(), Error> {
-        self.check_workspace(workspace, "recording a CUDA event")?;
-        self.cuda.record(workspace.event(event), self.capturing.is_some())
+        self.queue.record_event(workspace, event)
     }
 
     fn download(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
-        self.check_workspace(workspace, "copying the result from the device")?;
-        self.busy = true;
-        workspace.download(&self.cuda)
+        self.queue.download(workspace)
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        self.cuda.wait()?;
-        self.busy = false;
-        Ok(())
+        self.queue.finish()
     }
 
     fn elapsed(&self, workspace: &Workspace, event: usize) -> Duration {
-        let milliseconds = workspace.event(event).elapsed_ms(workspace.event(event + 1)).unwrap_or_default();
-        Duration::from_secs_f32(milliseconds.max(0.0) / 1e3)
+        self.queue.elapsed(workspace, event)
     }
 
     fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
-        if self.busy {
-            self.cuda.wait()?;
-        }
-        workspace.downloaded(index, tensor)
+        self.queue.downloaded(workspace, index, tensor)
     }
 
     fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
-        workspace.read(&self.cuda, index, tensor)
+        self.queue.read(workspace, index, tensor)
     }
 
     fn record(&mut self, workspace: &mut Workspace, pass: Pass<'_, Self>) -> Result<Option<Recording>, Error> {
@@ -197,23 +184,13 @@ impl Backend for Tensorrt {
             Err(error) => {
                 // An engine that cannot be captured still runs by separate enqueues.
                 tracing::warn!(%error, "no CUDA graph of this pass; its engines are started one by one");
-                self.cuda.wait()?;
+                self.cuda().wait()?;
                 Ok(None)
             }
         }
     }
 
     fn replay(&mut self, recording: &mut Recording, workspace: &mut Workspace) -> Result<(), Error> {
-        self.check_workspace(workspace, "launching a CUDA graph")?;
-        if recording.workspace != workspace.id() {
-            return Err(Error::Device {
-                action: "launching a CUDA graph".to_owned(),
-                source: "it was captured on another workspace".into(),
-            });
-        }
-        self.busy = true;
-        // The graph holds addresses of the workspace, of the contexts in it and of the arena that those hold: all of it
-        // is there, since the workspace is, and dropping it waits for the stream.
-        recording.graph.launch().map_err(failed("launching a CUDA graph"))
+        self.queue.replay(recording, workspace)
     }
 }

@@ -1,14 +1,15 @@
-//! Checks that prevent undefined behaviour by calls in the wrong order or with objects of different owners.
+//! The check that prevents undefined behaviour by buffers that are too small.
 
+use super::engine::InstanceContext;
 use super::{LoadedEngine, Tensorrt};
-use crate::workspace::Workspace;
-use vla_engines::{Backend as _, Error};
+use vla_cuda::Workspace;
+use vla_engines::Error;
 
 impl Tensorrt {
     /// Refuses a buffer that is smaller than the shape that the context has for its tensor.
     pub(super) fn check_buffers(
         engine: &LoadedEngine,
-        workspace: &Workspace,
+        workspace: &Workspace<InstanceContext>,
         at: usize,
         tensors: &[(String, usize)],
     ) -> Result<(), Error> {
@@ -26,24 +27,6 @@ impl Tensorrt {
                     source: format!("its shape {dims:?} does not fit its buffer of {found} bytes").into(),
                 });
             }
-        }
-        Ok(())
-    }
-
-    /// Refuses a workspace of another device, and any other workspace during a capture.
-    pub(super) fn check_workspace(&self, workspace: &Workspace, action: &str) -> Result<(), Error> {
-        let reason = match self.capturing {
-            _ if workspace.device() != self.id => "the workspace is of another device",
-            Some(captured) if captured != workspace.id() => "another workspace is being captured",
-            _ => return Ok(()),
-        };
-        Err(Error::Device { action: action.to_owned(), source: reason.into() })
-    }
-
-    /// Waits for started work, before the host accesses memory that the GPU uses.
-    pub(super) fn wait_if_busy(&mut self) -> Result<(), Error> {
-        if self.busy && self.capturing.is_none() {
-            self.finish()?;
         }
         Ok(())
     }

@@ -1,14 +1,13 @@
 //! A loaded engine, and its bound and recorded forms in a workspace.
 
 use std::collections::BTreeMap;
-
-use cudarc::driver::CudaGraph;
+use std::sync::Arc;
 
 use super::runtime_cache::KeptCache;
-use crate::id::Id;
 use crate::{Context, Engine, Error};
 use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{Dim, TensorSpec};
+use vla_cuda::{DeviceBlock, Id};
 use vla_engines::host_copy::HostCopy;
 use vla_engines::profile::Profile;
 
@@ -52,6 +51,17 @@ impl LoadedEngine {
     }
 }
 
+/// An engine's context in one instance, with its shapes, and with the addresses of the last bound run.
+pub struct InstanceContext {
+    /// Its plan.
+    pub(super) engine: Id,
+    pub(super) context: Context,
+    /// The bound run whose addresses are set.
+    pub(super) bound: Option<Id>,
+    /// Its activation memory; declared after the context, so dropped after it.
+    pub(super) _arena: Arc<DeviceBlock>,
+}
+
 /// An engine bound to tensors of one workspace: their addresses, by the engine's tensor names. Runs on that workspace only.
 pub struct Bound {
     pub(super) id: Id,
@@ -60,12 +70,3 @@ pub struct Bound {
     pub(super) context: usize,
     pub(super) addresses: Vec<(String, u64)>,
 }
-
-/// A pass as a CUDA graph. Replayed only on the workspace on which it was captured.
-pub struct Recording {
-    pub(super) graph: CudaGraph,
-    pub(super) workspace: Id,
-}
-
-// SAFETY: a graph may be used from any thread, by one at a time; every use takes `&mut`.
-unsafe impl Send for Recording {}

@@ -58,7 +58,7 @@ impl Tensorrt {
         let addresses = found.addresses();
         // The driver registers whole blocks, so checking both ends and the middle is enough.
         let middle = addresses.start.midpoint(addresses.end);
-        let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda.knows(*at));
+        let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda().knows(*at));
         if known { Err(Error::Registered) } else { Ok(found) }
     }
 }

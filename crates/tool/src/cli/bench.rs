@@ -72,7 +72,7 @@ pub(crate) struct PolicyBench {
     /// Inferences before the first counted one.
     #[arg(long, value_name = "N", default_value_t = 20)]
     warm_up: u32,
-    /// Measure the three ways of starting a pass after each other (TensorRT): one CUDA graph, engine by engine, and waiting
+    /// Measure the three ways of starting a pass after each other (TensorRT, CUDA): one CUDA graph, engine by engine, and waiting
     /// after each engine as scripts do; ratios to the first.
     #[arg(long)]
     compare_launch: bool,
@@ -95,8 +95,8 @@ fn policy(args: &PolicyBench) -> anyhow::Result<Outcome> {
     let settings = args.policy.settings(&spec, &source)?;
     if args.compare_launch {
         anyhow::ensure!(
-            settings.engine.kind == EngineKind::Tensorrt,
-            "--compare-launch: engine.kind is onnx, which runs stage after stage in one way only; expected tensorrt: add -p \
+            settings.engine.kind != EngineKind::Onnx,
+            "--compare-launch: engine.kind is onnx, which runs stage after stage in one way only; expected tensorrt or cuda: add -p \
              engine.kind:=tensorrt on a machine with a GPU"
         );
         return compare(args, &source, &spec, &settings);

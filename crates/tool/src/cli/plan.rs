@@ -84,6 +84,8 @@ pub(crate) struct PlanArguments {
 enum Kind {
     /// TensorRT engines, built or not.
     Tensorrt,
+    /// Lists of operations on CUDA.
+    Cuda,
     /// ONNX Runtime on the CPU.
     Onnx,
 }
@@ -97,11 +99,12 @@ pub(crate) fn run(args: &PlanArguments) -> anyhow::Result<Outcome> {
     let machines = roofline::Machines::new(args)?;
     let (kind, name) = match args.engine_kind {
         Kind::Tensorrt => (EngineKind::Tensorrt, "TensorRT"),
+        Kind::Cuda => (EngineKind::Cuda, "CUDA"),
         Kind::Onnx => (EngineKind::Onnx, "ONNX Runtime"),
     };
-    if kind == EngineKind::Onnx && !args.mix.is_empty() {
+    if kind != EngineKind::Tensorrt && !args.mix.is_empty() {
         bail!(
-            "--mix compares TensorRT engines; ONNX Runtime takes a network in the types that it has: leave one of both out"
+            "--mix compares TensorRT engines; {name} takes a network in the types that it has: leave one of both out"
         );
     }
     let (mut all_fit, mut floors) = (true, Vec::new());
@@ -170,7 +173,7 @@ fn folder_name(folder: &Path) -> String {
 fn judge(args: &PlanArguments, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
     let (admission, pool) = bounds(args, kind);
     let reserve_mib = mib(admission.reserve);
-    if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {
+    if kind != EngineKind::Onnx && pool.is_some_and(|pool| pool.device_free.is_none()) {
         println!("no CUDA driver answers here: free memory is the host's, as on a device where they are one");
     }
     println!("{}", plan.timeline());

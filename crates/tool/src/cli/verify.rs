@@ -21,7 +21,7 @@ use vla_runtime::parameters::Settings;
 ///
 /// Compares every stage alone on the reference's inputs, then the whole chain down to decoded actions. Limits are those of
 /// policy.yaml (accuracy), or cosine 0.999 for vision, language, fusion and context, 0.99 for denoising stages and the chunk, and
-/// 0.01 rad. The verdict is written into each engine's provenance file; an engine that failed is not loaded unless
+/// 0.01 rad. The verdict is written into the provenance file of each engine or list of operations; one that failed is not loaded unless
 /// engines.STAGE.allow_inaccurate is true.
 ///
 /// Exit codes: 0 everything is within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
@@ -56,7 +56,8 @@ pub(crate) struct VerifyArguments {
     /// Also compare up to N tensors inside each network, where both sides can output them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     internal: u16,
-    /// What is compared with the networks: the policy's TensorRT engines, or with --candidate other networks.
+    /// What is compared with the networks: the policy's TensorRT engines, its lists of operations on CUDA, or with --candidate other
+    /// networks.
     #[arg(long, value_enum, default_value_t = Kind::Tensorrt)]
     engine_kind: Kind,
     /// Folder of another bundle of the same policy, such as an export in FP16, to compare with this one's networks in place of
@@ -77,6 +78,8 @@ pub(crate) struct VerifyArguments {
 enum Kind {
     /// TensorRT engines.
     Tensorrt,
+    /// Lists of operations on CUDA.
+    Cuda,
     /// ONNX Runtime on the CPU.
     Onnx,
 }
@@ -110,7 +113,7 @@ pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     let report = report?;
     print!("{report}");
-    if args.engine_kind == Kind::Tensorrt {
+    if args.engine_kind != Kind::Onnx {
         record(&*candidate, &report)?;
     }
     if let Some(file) = &args.report {
@@ -124,6 +127,7 @@ impl VerifyArguments {
     fn candidate(&self, spec: &PolicySpec, settings: &Arc<Settings>) -> anyhow::Result<Box<dyn Candidate>> {
         let kind = match self.engine_kind {
             Kind::Tensorrt => EngineKind::Tensorrt,
+            Kind::Cuda => EngineKind::Cuda,
             Kind::Onnx => EngineKind::Onnx,
         };
         let Some(dir) = &self.candidate else { return Ok(candidate::of_policy(spec, settings, kind)?) };
@@ -139,11 +143,11 @@ fn load_other(dir: &Path) -> anyhow::Result<PolicySpec> {
     PolicySpec::load(dir).context("--candidate")
 }
 
-/// Writes the verdicts into the engines' records. An engine without a record is skipped.
+/// Writes the verdicts into the engines' records. A TensorRT engine without a record is skipped.
 fn record(candidate: &dyn Candidate, report: &Report) -> anyhow::Result<()> {
     for stage in candidate.stages() {
         let Some(verification) = report.verification(&stage.name) else { continue };
-        match verify::record(&stage.file, &verification) {
+        match candidate.record(stage, &verification) {
             Err(error @ vla_offline::Error::NoRecord { .. }) => tracing::warn!("{error}"),
             written => written?,
         }

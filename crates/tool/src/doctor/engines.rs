@@ -26,6 +26,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
         findings.extend(network(&spec, stage));
         findings.extend(quantized(machine, stage));
         findings.push(engine(machine, dir, stage));
+        findings.extend(operations(&spec.stage_for(stage, EngineKind::Cuda), false));
     }
     findings.extend(machine.is_unified().then(|| fits(machine, dir, &stages)));
     findings
@@ -67,6 +68,34 @@ fn quantized(machine: &Machine, stage: &Stage) -> Option<Finding> {
                 if worst.is_some() { Finding::error(CHECK, text) } else { Finding::warning(CHECK, text) }.todo(todo)
             }
         },
+    };
+    Some(finding.of(&stage.name))
+}
+
+/// Whether the list of operations beside the network can be run (engine kind cuda). Without `required`, a policy may have none.
+pub(super) fn operations(stage: &Stage, required: bool) -> Option<Finding> {
+    const CHECK: &str = "operations";
+    if !required && !stage.file.is_file() {
+        return None;
+    }
+    let finding = match provenance::operations(stage) {
+        Ok((program, _)) => {
+            let count = program.operations.len();
+            Finding::ok(
+                CHECK,
+                format!("{}: {count} operations of this network, {}", stage.file.display(), stage.precision),
+            )
+        }
+        Err(error) => {
+            let (text, todo) = match &error {
+                vla_engines::Error::Provenance { rejections } => rejections
+                    .first()
+                    .map_or_else(Default::default, |found| (found.problem(), remedies::rejection(found))),
+                other => (other.to_string(), "export the policy again, or copy the whole folder".to_owned()),
+            };
+            // The policy may be meant for another engine kind.
+            if required { Finding::error(CHECK, text) } else { Finding::warning(CHECK, text) }.todo(todo)
+        }
     };
     Some(finding.of(&stage.name))
 }
@@ -139,9 +168,11 @@ fn rejected(machine: &Machine, dir: &Path, rejection: &Rejection) -> Finding {
             );
             Finding::error(CHECK, format!("{engine} failed its accuracy gate: {}", rejection.figures())).todo(remedy)
         }
-        Reason::NoRecord | Reason::BadRecord(_) | Reason::OtherModel { .. } => {
-            Finding::error(CHECK, rejection.problem()).todo(remedies::rejection(rejection))
-        }
+        Reason::NoRecord
+        | Reason::BadRecord(_)
+        | Reason::OtherModel { .. }
+        | Reason::Operations(_)
+        | Reason::NoKernels { .. } => Finding::error(CHECK, rejection.problem()).todo(remedies::rejection(rejection)),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Machine {
     pub gpu: Result<Gpu, Unknown>,
     /// Version of the TensorRT library that can be opened.
     pub tensorrt: Result<String, Unknown>,
+    /// What engine kind cuda needs beside the GPU: the version of cuBLASLt that can be opened, and what the kernels are compiled for.
+    pub cuda_engines: Result<String, Unknown>,
     /// GPU, driver and TensorRT as an engine's record names them; `None` where one of them is missing.
     pub identity: Option<DeviceIdentity>,
     /// The ONNX Runtime library that can be opened.
@@ -89,10 +91,11 @@ impl Machine {
         let environment: BTreeMap<String, String> =
             std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
         let (gpu, tensorrt, identity) = device();
+        let cuda_engines = cuda_engines();
         let library = environment.get("ORT_DYLIB_PATH").map_or("libonnxruntime.so", String::as_str).to_owned();
         let onnx_runtime = Onnx::new(1).map(|_| library).map_err(Unknown::from);
         let topics = topics(&environment);
-        Self { root: Root::new("/"), environment, gpu, tensorrt, identity, onnx_runtime, topics }
+        Self { root: Root::new("/"), environment, gpu, tensorrt, cuda_engines, identity, onnx_runtime, topics }
     }
 
     /// GPU, driver and TensorRT of this machine alone, as an engine's record names them.
@@ -130,23 +133,53 @@ fn device() -> Device {
         (Ok(cuda), Ok(library)) => identity(cuda, library).ok(),
         _ => None,
     };
-    let gpu = cuda.and_then(|cuda| cuda.properties()).map(|properties| Gpu {
-        name: properties.name,
-        sm_version: format!("{}.{}", properties.compute_capability.0, properties.compute_capability.1),
-        sm_count: properties.multiprocessors,
-        integrated: properties.integrated,
-        cuda: format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10),
-    });
-    (gpu.map_err(Unknown::from), library.map(|library| library.record_name()).map_err(Unknown::from), identity)
+    let gpu = cuda.and_then(|cuda| cuda.properties()).map(Gpu::from).map_err(Unknown::from);
+    (gpu, library.map(|library| library.record_name()).map_err(Unknown::from), identity)
+}
+
+#[cfg(any(feature = "tensorrt", feature = "cuda"))]
+impl From<vla_cuda::driver::Properties> for Gpu {
+    fn from(properties: vla_cuda::driver::Properties) -> Self {
+        Self {
+            name: properties.name,
+            sm_version: format!("{}.{}", properties.compute_capability.0, properties.compute_capability.1),
+            sm_count: properties.multiprocessors,
+            integrated: properties.integrated,
+            cuda: format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_engines() -> Result<String, Unknown> {
+    let version = vla_cuda::device::cublas_version()?;
+    let compiled = vla_cuda::device::compiled();
+    if compiled.is_empty() {
+        return Err(Unknown::missing(
+            "this program has no kernels: it was built without nvcc",
+            "build it again where nvcc is found (NVCC, or on PATH)",
+        ));
+    }
+    Ok(format!("cuBLASLt {version}, kernels for compute capability {}", compiled.join(", ")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_engines() -> Result<String, Unknown> {
+    let remedy = "to run them: cargo build --release --features cuda (or colcon with -DVLA_TRT_CUDA=ON)";
+    Err(Unknown::skipped("this program was built without the feature 'cuda'", remedy))
 }
 
 #[cfg(not(feature = "tensorrt"))]
 fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    let gpu = vla_cuda::driver::Cuda::open().and_then(|cuda| cuda.properties()).map(Gpu::from).map_err(Unknown::from);
     let unknown = Unknown::skipped(
         "this program was built without the feature 'tensorrt'",
         "to run engines: cargo build --release --features tensorrt (or colcon, which switches it on where the headers are)",
     );
-    (Err(unknown.clone()), Err(unknown), None)
+    #[cfg(not(feature = "cuda"))]
+    let gpu = Err(unknown.clone());
+    (gpu, Err(unknown), None)
 }
 
 /// Runs `ros2 topic list -t`, because this program contains no ROS client.

@@ -44,6 +44,10 @@ pub(super) fn examine(machine: &Machine, policy: &Path, robot: &Robot) -> Vec<Fi
     findings.push(Finding::ok(CHECK, format!("{file} fits the policy")));
     findings.extend(check::settings(settings));
     findings.extend(engine_kind(machine, settings));
+    if settings.engine.kind == EngineKind::Cuda {
+        let stages = spec.stages.iter().map(|stage| spec.stage_for(stage, EngineKind::Cuda));
+        findings.extend(stages.filter_map(|stage| super::engines::operations(&stage, true)));
+    }
     let recording = robot.bag.as_ref().map(|bag| listen(bag, &spec, settings));
     let largest = match &recording {
         Some(Ok((_, largest))) => Some(*largest),
@@ -88,6 +92,7 @@ fn refusals(error: &anyhow::Error) -> Vec<String> {
 fn engine_kind(machine: &Machine, settings: &Settings) -> Option<Finding> {
     let (word, library) = match settings.engine.kind {
         EngineKind::Tensorrt => ("tensorrt", machine.tensorrt.as_ref()),
+        EngineKind::Cuda => ("cuda", machine.cuda_engines.as_ref()),
         EngineKind::Onnx => ("onnx", machine.onnx_runtime.as_ref()),
     };
     let unknown = library.err()?;

@@ -96,7 +96,7 @@ fn ways_of_starting_a_pass_are_compared_on_tensorrt_alone() {
     let output = vla_trt(&given);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    for words in ["engine.kind is onnx", "expected tensorrt", "add -p engine.kind:=tensorrt"] {
+    for words in ["engine.kind is onnx", "expected tensorrt or cuda", "add -p engine.kind:=tensorrt"] {
         assert!(said.contains(words), "expected {words:?} in {said}");
     }
     assert!(stdout(&output).is_empty(), "nothing was measured");

@@ -5,6 +5,7 @@ mod build_command;
 mod calibrate;
 mod cli;
 mod compatibility;
+mod cuda_kind;
 mod dataset;
 mod doctor;
 mod doctor_robot;

@@ -75,11 +75,12 @@ impl Words for LimitsSource {
 }
 
 impl Words for EngineKind {
-    const ALL: &'static [Self] = &[Self::Tensorrt, Self::Onnx];
+    const ALL: &'static [Self] = &[Self::Tensorrt, Self::Cuda, Self::Onnx];
 
     fn as_word(self) -> &'static str {
         match self {
             Self::Tensorrt => "tensorrt",
+            Self::Cuda => "cuda",
             Self::Onnx => "onnx",
         }
     }

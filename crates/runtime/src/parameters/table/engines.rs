@@ -9,7 +9,8 @@ const MOST_MIB: i64 = 1 << 24;
 pub(crate) const KIND: Param<EngineKind> = Param::word(
     "engine.kind",
     "onnx",
-    "Runtime of the policy: TensorRT engines built on this device, or ONNX Runtime on the CPU.",
+    "Runtime of the policy: TensorRT engines built on this device, lists of operations on CUDA without a build (cuda; \
+     docs/engine_cuda.md), or ONNX Runtime on the CPU.",
 )
 .fixed();
 
@@ -33,7 +34,7 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
 pub(crate) const CUDA_GRAPH: Param<bool> = Param::flag(
     "engine.cuda_graph",
     true,
-    "Record a whole inference as one CUDA graph after its first run (tensorrt). false: launch every engine separately.",
+    "Record a whole inference as one CUDA graph after its first run (tensorrt, cuda). false: launch every engine separately.",
 );
 
 pub(crate) const INTEGER_KERNELS: Param<bool> = Param::flag(
@@ -91,8 +92,8 @@ pub(crate) const RELEASE_HOST_COPY: Param<bool> = Param::flag(
 pub(crate) const PATH: Param<Option<String>> = Param::text_or_none(
     "engines.{}.path",
     Allowed::Any,
-    "File of the engine of stage {}, absolute or relative to the policy folder. Empty: engines/{}.engine, or for engine.kind onnx the \
-     network that the policy names.",
+    "File of the engine of stage {}, absolute or relative to the policy folder. Empty: engines/{}.engine, for engine.kind onnx the \
+     network that the policy names, for cuda the list of operations beside it.",
 )
 .fixed();
 

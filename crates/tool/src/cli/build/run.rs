@@ -13,7 +13,7 @@ use vla_engines::onnx::Network;
 use vla_engines::provenance;
 use vla_engines::provenance::{DeviceIdentity, Provenance, Release};
 use vla_policy::PolicySpec;
-use vla_tensorrt::device::memory_here;
+use vla_tensorrt::cuda::memory_here;
 
 #[path = "ahead.rs"]
 mod ahead;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, result};
 
-use super::cuda::{Cuda, failed};
+use super::driver::{Cuda, failed};
 use vla_engines::Error;
 
 /// Alignment of tensors inside a block, as TensorRT requires.
-pub(crate) const ALIGNMENT: usize = 256;
+pub const ALIGNMENT: usize = 256;
 
 /// Device memory.
-pub(crate) struct DeviceBlock {
+pub struct DeviceBlock {
     address: u64,
     bytes: usize,
     context: Arc<CudaContext>,
@@ -23,8 +23,8 @@ impl DeviceBlock {
     /// Allocates `bytes` zeroed bytes; at least one, so that every block has an address.
     ///
     /// # Errors
-    /// [`Error::Device`]; out of memory included.
-    pub(crate) fn zeroed(cuda: &Cuda, bytes: usize) -> Result<Self, Error> {
+    /// [`Error::OutOfMemory`], [`Error::Device`].
+    pub fn zeroed(cuda: &Cuda, bytes: usize) -> Result<Self, Error> {
         cuda.enter()?;
         let bytes = bytes.max(1);
         // SAFETY: the context is current. The address is owned by the value made here and freed when it is dropped.
@@ -33,16 +33,18 @@ impl DeviceBlock {
         let block = Self { address, bytes, context: Arc::clone(cuda.context()) };
         // SAFETY: the block is that long.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(failed("clearing device memory"))?;
+        // The driver may clear in the background, and a stream of ours does not wait for its default stream.
+        result::ctx::synchronize().map_err(failed("clearing device memory"))?;
         Ok(block)
     }
 
     /// Device address of the first byte.
-    pub(crate) fn address(&self) -> u64 {
+    pub fn address(&self) -> u64 {
         self.address
     }
 
     /// Size in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -56,7 +58,7 @@ impl Drop for DeviceBlock {
 }
 
 /// Page-locked host memory: the GPU copies from and to it asynchronously, or accesses it in place.
-pub(crate) struct PinnedBlock {
+pub struct PinnedBlock {
     pointer: *mut u8,
     bytes: usize,
     context: Arc<CudaContext>,
@@ -69,8 +71,8 @@ impl PinnedBlock {
     /// Allocates `bytes` zeroed bytes.
     ///
     /// # Errors
-    /// [`Error::Device`]; out of memory included.
-    pub(crate) fn zeroed(cuda: &Cuda, bytes: usize) -> Result<Self, Error> {
+    /// [`Error::OutOfMemory`], [`Error::Device`].
+    pub fn zeroed(cuda: &Cuda, bytes: usize) -> Result<Self, Error> {
         cuda.enter()?;
         let bytes = bytes.max(1);
         let flags = sys::CU_MEMHOSTALLOC_DEVICEMAP;
@@ -83,14 +85,14 @@ impl PinnedBlock {
     }
 
     /// The content.
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    pub fn as_slice(&self) -> &[u8] {
         // SAFETY: initialised, owned, and written by the host by `&mut self` only. The GPU writes it between
         // `download` and `finish` alone, and `finish` comes before every read.
         unsafe { std::slice::from_raw_parts(self.pointer, self.bytes) }
     }
 
     /// The content, mutable.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above; the GPU reads it between `upload` and `finish` alone.
         unsafe { std::slice::from_raw_parts_mut(self.pointer, self.bytes) }
     }
@@ -99,7 +101,7 @@ impl PinnedBlock {
     ///
     /// # Errors
     /// [`Error::Device`] where a device cannot map host memory.
-    pub(crate) fn device_address(&self) -> Result<u64, Error> {
+    pub fn device_address(&self) -> Result<u64, Error> {
         let mut address = 0;
         // SAFETY: the pointer is of a mapped allocation; one address is written.
         unsafe { sys::cuMemHostGetDevicePointer_v2(&raw mut address, self.pointer.cast::<c_void>(), 0) }

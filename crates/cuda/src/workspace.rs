@@ -1,21 +1,18 @@
 //! The tensors of one pipeline instance. Tensors that the host writes are contiguous and uploaded in one copy; the others stay
 //! on the device.
 
-use std::sync::Arc;
-
 use cudarc::driver::{CudaEvent, result};
 
-use super::Context;
 use super::blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
-use super::cuda::{Cuda, failed};
+use super::driver::{Cuda, failed};
 use super::id::Id;
 use vla_base::tensor::{Data, HostTensor};
 use vla_engines::{BufferSpec, Error};
 
-/// All tensors of an instance on the device, and the execution contexts with its shapes.
-pub struct Workspace {
-    // Dropped before the memory that they refer to.
-    pub(super) contexts: Vec<InstanceContext>,
+/// All tensors of an instance on the device, and what each engine made for its shapes (`C`).
+pub struct Workspace<C> {
+    /// One for each engine that was bound. They may keep addresses of the tensors: they are dropped before the memory.
+    pub contexts: Vec<C>,
     places: Vec<Buffer>,
     written: Written,
     /// Memory that only the device accesses. Owned here to keep its addresses valid.
@@ -28,23 +25,12 @@ pub struct Workspace {
 }
 
 /// Waits for all started work: neither a context nor its memory may be freed before.
-impl Drop for Workspace {
+impl<C> Drop for Workspace<C> {
     fn drop(&mut self) {
         if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
             tracing::debug!(%error, "while freeing an instance");
         }
     }
-}
-
-/// An engine's context in one instance, with its shapes, and with the addresses of the last bound run.
-pub(super) struct InstanceContext {
-    /// Its plan.
-    pub engine: Id,
-    pub context: Context,
-    /// The bound run whose addresses are set.
-    pub bound: Option<Id>,
-    /// Its activation memory; declared after the context, so dropped after it.
-    pub _arena: Arc<DeviceBlock>,
 }
 
 /// One tensor.
@@ -74,9 +60,15 @@ impl Written {
     }
 }
 
-impl Workspace {
+impl<C> Workspace<C> {
     /// `in_place`: the device reads the host's buffers directly (an integrated GPU).
-    pub fn new(cuda: &Cuda, device: Id, buffers: &[BufferSpec], events: usize, in_place: bool) -> Result<Self, Error> {
+    pub(super) fn new(
+        cuda: &Cuda,
+        device: Id,
+        buffers: &[BufferSpec],
+        events: usize,
+        in_place: bool,
+    ) -> Result<Self, Error> {
         let bytes = |buffer: &BufferSpec| buffer.dims.iter().product::<usize>() * buffer.dtype.size();
         let total = |of: &dyn Fn(&BufferSpec) -> bool| {
             buffers.iter().filter(|buffer| of(buffer)).map(|buffer| aligned(bytes(buffer))).sum()
@@ -136,19 +128,19 @@ impl Workspace {
     }
 
     /// A timing event.
-    pub fn event(&self, event: usize) -> &CudaEvent {
+    pub(super) fn event(&self, event: usize) -> &CudaEvent {
         &self.events[event]
     }
 
     /// The upload buffer of an `f32` tensor.
-    pub fn input_buffer_mut(&mut self, index: usize) -> Option<&mut [f32]> {
+    pub(super) fn input_buffer_mut(&mut self, index: usize) -> Option<&mut [f32]> {
         let place = &self.places[index];
         let (offset, bytes) = (place.written?, place.bytes);
         bytemuck::try_cast_slice_mut(self.written.host().get_mut(offset..offset + bytes)?).ok()
     }
 
     /// Writes a tensor: into the upload buffer if it has one, otherwise directly to the device.
-    pub fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), Error> {
+    pub(super) fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = bytes_of(tensor.data());
         if source.len() != place.bytes {
@@ -167,7 +159,7 @@ impl Workspace {
     }
 
     /// Starts the upload of everything that the host wrote, in one copy.
-    pub fn upload(&mut self, cuda: &Cuda) -> Result<(), Error> {
+    pub(super) fn upload(&mut self, cuda: &Cuda) -> Result<(), Error> {
         let Written::Copied { host, device } = &self.written else { return Ok(()) };
         // SAFETY: equally long; both live as long as the workspace, and the host writes no byte before `finish`.
         unsafe { result::memcpy_htod_async(device.address(), host.as_slice(), cuda.stream().cu_stream()) }
@@ -175,7 +167,7 @@ impl Workspace {
     }
 
     /// Starts the downloads of the tensors that the host reads.
-    pub fn download(&mut self, cuda: &Cuda) -> Result<(), Error> {
+    pub(super) fn download(&mut self, cuda: &Cuda) -> Result<(), Error> {
         for place in &self.places {
             let Some(offset) = place.fetched else { continue };
             let target = &mut self.fetched.as_mut_slice()[offset..offset + place.bytes];
@@ -187,7 +179,7 @@ impl Workspace {
     }
 
     /// A downloaded tensor.
-    pub fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
+    pub(super) fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = place.fetched.and_then(|offset| self.fetched.as_slice().get(offset..offset + place.bytes));
         let source = source.ok_or_else(|| unreadable("it is not downloaded"))?;
@@ -200,7 +192,7 @@ impl Workspace {
     }
 
     /// Copies any tensor to the host after waiting for the stream.
-    pub fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
+    pub(super) fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let target = bytes_of_mut(tensor.data_mut())?;
         if target.len() != place.bytes {

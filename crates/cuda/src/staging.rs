@@ -1,6 +1,6 @@
-//! Tensors on the device that the builder reads during calibration.
+//! Tensors on the device that another library reads, such as TensorRT's builder during calibration.
 
-use super::cuda::Cuda;
+use super::driver::Cuda;
 use super::id::Id;
 use super::workspace::Workspace;
 use vla_base::tensor::HostTensor;
@@ -8,7 +8,7 @@ use vla_engines::{BufferSpec, Error};
 
 /// Tensors of fixed shapes on the device, written from the host.
 pub struct Staging {
-    workspace: Workspace,
+    workspace: Workspace<()>,
     cuda: Cuda,
 }
 

@@ -1,4 +1,4 @@
-//! The CUDA side of the TensorRT engine: one context, one stream, plain allocations, timing events.
+//! CUDA's driver: one context, one stream, timing events, classified errors.
 //!
 //! `libcuda` is opened at run time by cudarc, which panics when it is missing: [`Cuda::open`] checks first.
 
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
-use vla_engines::{Error, RuntimeLibrary};
+use vla_engines::memory::Pool;
+use vla_engines::{Error, ErrorClass, RuntimeLibrary};
 
 /// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
 const STICKY: [CUresult; 14] = [
@@ -30,10 +31,19 @@ const STICKY: [CUresult; 14] = [
 /// The error of a driver call, classified: out of memory, device lost, or another failure of `action`.
 pub fn failed(action: &str) -> impl FnOnce(DriverError) -> Error {
     let action = action.to_owned();
-    move |error| match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, source: words(error).into() },
-        code if STICKY.contains(&code) => Error::DeviceLost { source: format!("{action}: {}", words(error)).into() },
+    move |error| match class(error.0) {
+        ErrorClass::DoesNotFit => Error::OutOfMemory { action, source: words(error).into() },
+        ErrorClass::DeviceLost => Error::DeviceLost { source: format!("{action}: {}", words(error)).into() },
         _ => Error::Device { action, source: words(error).into() },
+    }
+}
+
+/// What a driver's error means for the engines.
+fn class(code: CUresult) -> ErrorClass {
+    match code {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => ErrorClass::DoesNotFit,
+        code if STICKY.contains(&code) => ErrorClass::DeviceLost,
+        _ => ErrorClass::Other,
     }
 }
 
@@ -65,6 +75,13 @@ pub struct Properties {
     pub integrated: bool,
     /// CUDA version that the driver supports, e.g. 12020 for 12.2.
     pub driver: u32,
+}
+
+/// Memory available now on this machine and its GPU; `None` without a driver. Loads no engine and no library of a runtime.
+pub fn memory_here() -> Option<Pool> {
+    let cuda = Cuda::open().ok()?;
+    let integrated = cuda.properties().ok()?.integrated;
+    Some(cuda.pool(integrated))
 }
 
 impl Cuda {
@@ -118,6 +135,17 @@ impl Cuda {
     pub fn memory(&self) -> Result<(u64, u64), Error> {
         let (free, total) = self.context.mem_get_info().map_err(failed("asking for free device memory"))?;
         Ok((free as u64, total as u64))
+    }
+
+    /// Memory that engines could take now; `integrated`: the device shares the host's memory.
+    pub fn pool(&self, integrated: bool) -> Pool {
+        let device = self.memory().ok();
+        Pool {
+            device_free: device.map(|(free, _)| free),
+            device_total: device.map(|(_, total)| total),
+            integrated,
+            ..Pool::host()
+        }
     }
 
     /// Whether the driver knows an address: memory that it allocated, or host memory registered with it.
@@ -174,5 +202,34 @@ impl Cuda {
         // SAFETY: both handles are alive as long as `self` and `event`, and belong to one context.
         let result = unsafe { sys::cuEventRecordWithFlags(event.cu_event(), self.stream.cu_stream(), flags) };
         result.result().map_err(failed("recording a CUDA event"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_a_lost_device_are_told_from_other_failures() {
+        assert_eq!(class(CUresult::CUDA_ERROR_OUT_OF_MEMORY), ErrorClass::DoesNotFit);
+        for code in [
+            CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+            CUresult::CUDA_ERROR_LAUNCH_FAILED,
+            CUresult::CUDA_ERROR_ECC_UNCORRECTABLE,
+        ] {
+            assert_eq!(class(code), ErrorClass::DeviceLost, "{code:?}");
+        }
+        for code in [CUresult::CUDA_ERROR_INVALID_VALUE, CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU] {
+            assert_eq!(class(code), ErrorClass::Other, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_driver_is_an_error_of_that_library() {
+        match Cuda::open() {
+            Err(Error::Library { library: RuntimeLibrary::Cuda, .. }) => assert!(memory_here().is_none()),
+            Ok(_) => eprintln!("SKIPPED: this machine has a driver"),
+            Err(other) => panic!("{other}"),
+        }
     }
 }

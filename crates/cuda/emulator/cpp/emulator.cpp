@@ -1,0 +1,294 @@
+// Runs a grid's blocks one after the other; a block's threads are fibers.
+//
+// A fiber runs until it waits: for its block, for the lanes of its warp, or for the launch before. The next one is chosen at random
+// among those that can go on. Dynamic shared memory begins as NaNs and ends before a page without access. Copies by cp.async read
+// when they are issued and write when they are waited for. When every fiber of the first block waits for the launch before or has
+// ended, the caller's function is called: it may write what the launch before would have written.
+#include "emulator.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace emulator {
+
+thread_local Index thread_index, block_index, block_size, grid_size;
+const Kernel *Kernel::first = nullptr;
+extern const int kernels_are_linked;
+
+Kernel::Kernel(const char *name, size_t arguments, int threads, void (*run)(const void *))
+    : name(name), arguments(arguments), threads(threads), run(run), next(first) {
+  first = this;
+}
+
+namespace {
+
+constexpr size_t kStack = 128 << 10;
+constexpr size_t kShared = 100 << 10;  // at most, with what is behind it
+
+enum class State { kReady, kBlock, kWarp, kBefore, kEnded };
+const char *const kStates[] = {"ready", "at __syncthreads", "at an operation of its warp", "at the launch before", "ended"};
+
+struct Copy {
+  void *to;
+  unsigned char bytes[16];
+};
+
+struct Fiber {
+  ucontext_t context;
+  jmp_buf resume;
+  std::unique_ptr<char[]> stack;
+  bool started = false;
+  State state = State::kEnded;
+  Index index;
+  const char *operation;  // of its warp
+  const void *in;
+  void *out;
+  std::vector<Copy> issued;
+  std::deque<std::vector<Copy>> groups;
+};
+
+struct Machine {
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<unsigned> ready, lanes_there;
+  Fiber *current = nullptr;
+  unsigned threads = 0, at_block = 0, ended = 0, at_before = 0;
+  jmp_buf scheduler;
+  bool failed = false, was_before = false;
+  char error[400];
+  void (*run)(const void *);
+  const void *arguments;
+  unsigned char *pages = nullptr, *shared = nullptr;
+  uint64_t random;
+
+  unsigned draw(unsigned below) {
+    random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+    return static_cast<unsigned>((random >> 20) % below);
+  }
+};
+thread_local Machine machine;
+
+// Back to the scheduler until the fiber is chosen again.
+__attribute__((noinline)) void leave() {
+  if (!_setjmp(machine.current->resume)) _longjmp(machine.scheduler, 1);
+}
+
+void fiber_main() {
+  for (;;) {
+    machine.run(machine.arguments);
+    Fiber &fiber = *machine.current;
+    for (const std::vector<Copy> &group : fiber.groups)
+      if (!group.empty()) fail("the thread ends before its asynchronous copies");
+    if (!fiber.issued.empty()) fail("the thread ends before its asynchronous copies");
+    fiber.groups.clear();
+    fiber.state = State::kEnded;
+    machine.ended++;
+    leave();
+  }
+}
+
+__attribute__((noinline)) void resume(Fiber &fiber) {
+  machine.current = &fiber;
+  thread_index = fiber.index;
+  if (_setjmp(machine.scheduler)) return;
+  if (fiber.started) _longjmp(fiber.resume, 1);
+  fiber.started = true;
+  setcontext(&fiber.context);
+}
+
+Fiber &fiber_at(unsigned i) {
+  while (machine.fibers.size() <= i) machine.fibers.push_back(std::make_unique<Fiber>());
+  Fiber &fiber = *machine.fibers[i];
+  if (!fiber.started) {
+    if (!fiber.stack) fiber.stack.reset(new char[kStack]);
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = kStack;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, fiber_main, 0);
+  }
+  return fiber;
+}
+
+void make_ready(unsigned i) {
+  machine.fibers[i]->state = State::kReady;
+  machine.ready.push_back(i);
+}
+
+void release(State state) {
+  for (unsigned i = 0; i < machine.threads; i++)
+    if (machine.fibers[i]->state == state) make_ready(i);
+}
+
+void start_block(unsigned shared) {
+  machine.ready.clear();
+  machine.lanes_there.assign((machine.threads + kLanes - 1) / kLanes, 0);
+  machine.at_block = machine.ended = machine.at_before = 0;
+  memset(machine.shared, 0xff, shared);
+  for (unsigned i = 0; i < machine.threads; i++) {
+    Fiber &fiber = fiber_at(i);
+    fiber.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
+    make_ready(i);
+  }
+}
+
+// False after a failure.
+bool run_block(void (*before)(void *), void *context) {
+  for (;;) {
+    while (!machine.ready.empty()) {
+      const unsigned pick = machine.draw(machine.ready.size()), i = machine.ready[pick];
+      machine.ready[pick] = machine.ready.back();
+      machine.ready.pop_back();
+      resume(*machine.fibers[i]);
+      if (machine.failed) return false;
+    }
+    if (machine.at_before) {
+      machine.at_before = 0;
+      if (!machine.was_before && before) before(context);
+      machine.was_before = true;
+      release(State::kBefore);
+    } else if (machine.ended == machine.threads) {
+      return true;
+    } else {
+      break;
+    }
+  }
+  int length = snprintf(machine.error, sizeof machine.error, "deadlock in block (%u, %u, %u):", block_index.x, block_index.y, block_index.z);
+  for (unsigned i = 0, told = 0; i < machine.threads && told < 4; i++) {
+    if (i && machine.fibers[i]->state == machine.fibers[i - 1]->state) continue;
+    length += snprintf(machine.error + length, sizeof machine.error - length, " thread %u %s;", i, kStates[static_cast<int>(machine.fibers[i]->state)]);
+    told++;
+  }
+  machine.failed = true;
+  return false;
+}
+
+// So that the last byte of `shared` lies before a page without access.
+bool place_shared(unsigned shared) {
+  const size_t page = sysconf(_SC_PAGESIZE), size = (kShared + page - 1) / page * page;
+  if (!machine.pages) {
+    void *pages = mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(static_cast<char *>(pages) + size, page, PROT_NONE)) return false;
+    machine.pages = static_cast<unsigned char *>(pages);
+  }
+  machine.shared = machine.pages + size - shared;
+  return true;
+}
+
+}  // namespace
+
+void fail(const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  const int length = snprintf(machine.error, sizeof machine.error, "block (%u, %u, %u), thread %u: ", block_index.x, block_index.y,
+                              block_index.z, thread_index.x);
+  vsnprintf(machine.error + length, sizeof machine.error - length, format, list);
+  va_end(list);
+  machine.failed = true;
+  _longjmp(machine.scheduler, 1);
+}
+
+void wait_for_block() {
+  machine.current->state = State::kBlock;
+  if (++machine.at_block == machine.threads) {
+    machine.at_block = 0;
+    release(State::kBlock);
+  }
+  leave();
+}
+
+void wait_for_launch_before() {
+  machine.current->state = State::kBefore;
+  machine.at_before++;
+  leave();
+}
+
+void collective(const char *operation, const void *in, void *out, void (*compute)(const Lanes &)) {
+  Fiber &fiber = *machine.current;
+  const unsigned warp = fiber.index.x / kLanes;
+  fiber.operation = operation, fiber.in = in, fiber.out = out;
+  fiber.state = State::kWarp;
+  if (++machine.lanes_there[warp] == kLanes) {
+    machine.lanes_there[warp] = 0;
+    Lanes lanes;
+    for (int i = 0; i < kLanes; i++) {
+      const Fiber &lane = *machine.fibers[warp * kLanes + i];
+      if (strcmp(lane.operation, operation)) fail("%s while lane %d is at %s", operation, i, lane.operation);
+      lanes.in[i] = lane.in, lanes.out[i] = lane.out;
+    }
+    compute(lanes);
+    for (int i = 0; i < kLanes; i++) make_ready(warp * kLanes + i);
+  }
+  leave();
+}
+
+unsigned char *shared_memory() { return machine.shared; }
+
+void copy_async(void *to, const void *from, size_t bytes) {
+  Copy copy = {to, {}};
+  if (from) memcpy(copy.bytes, from, bytes);
+  machine.current->issued.push_back(copy);
+}
+void copy_async_commit() {
+  machine.current->groups.push_back(std::move(machine.current->issued));
+  machine.current->issued.clear();
+}
+void copy_async_wait(int pending) {
+  Fiber &fiber = *machine.current;
+  while (fiber.groups.size() > static_cast<size_t>(pending)) {
+    for (const Copy &copy : fiber.groups.front()) memcpy(copy.to, copy.bytes, sizeof copy.bytes);
+    fiber.groups.pop_front();
+  }
+}
+
+namespace {
+
+const char *refuse(const char *reason, const char *name) {
+  snprintf(machine.error, sizeof machine.error, "%s: %s", name, reason);
+  return machine.error;
+}
+
+const char *emulate(const char *name, Index grid, Index block, unsigned shared, const void *arguments, size_t size, uint64_t seed,
+                    void (*before)(void *), void *context) {
+  const Kernel *kernel = kernels_are_linked ? Kernel::first : nullptr;
+  while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
+  if (!kernel) return refuse("no kernel of this name is compiled", name);
+  if (size != kernel->arguments) return refuse("its arguments have another size", name);
+  const unsigned threads = block.x * block.y * block.z;
+  if (threads % kLanes || threads == 0 || block.y != 1 || block.z != 1) return refuse("a block has whole warps along x", name);
+  if (threads > static_cast<unsigned>(kernel->threads)) return refuse("the block has more threads than the launch bound", name);
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) return refuse("the grid is empty or too large", name);
+  if (shared > 99 << 10 || shared % 16 || !place_shared(shared)) return refuse("shared memory is over 99 KiB or no multiple of 16", name);
+  machine.run = kernel->run, machine.arguments = arguments, machine.threads = threads;
+  machine.failed = machine.was_before = false;
+  machine.random = seed * 2 + 1;
+  block_size = block, grid_size = grid;
+  for (unsigned z = 0; z < grid.z; z++)
+    for (unsigned y = 0; y < grid.y; y++)
+      for (unsigned x = 0; x < grid.x; x++) {
+        block_index = {x, y, z};
+        start_block(shared);
+        if (run_block(before, context)) continue;
+        machine.fibers.clear();  // they are in the middle of the kernel
+        return machine.error;
+      }
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace emulator
+
+// Null, or what is wrong; valid until the thread's next call.
+extern "C" const char *vla_cuda_emulate(const char *name, const unsigned *grid, const unsigned *block, unsigned shared,
+                                        const void *arguments, size_t size, uint64_t seed, void (*before)(void *), void *context) {
+  using emulator::Index;
+  return emulator::emulate(name, Index{grid[0], grid[1], grid[2]}, Index{block[0], block[1], block[2]}, shared, arguments, size, seed,
+                           before, context);
+}

@@ -1,0 +1,49 @@
+// Sizes and offsets of kernels/arguments.h, for the test that compares them with src/launch.rs.
+#include <cstddef>
+#include "arguments.h"
+
+namespace {
+
+struct Layout {
+  const char *field;  // "Structure.field"; "Structure" has its size
+  size_t value;
+};
+#define SIZE(S) {#S, sizeof(S)}
+#define FIELD(S, f) {#S "." #f, offsetof(S, f)}
+
+const Layout layouts[] = {
+    SIZE(Matrix), FIELD(Matrix, address), FIELD(Matrix, stride),
+    SIZE(Parts), FIELD(Parts, first), FIELD(Parts, apart), FIELD(Parts, bias), FIELD(Parts, count), FIELD(Parts, single),
+    SIZE(NormArguments), FIELD(NormArguments, x), FIELD(NormArguments, parts), FIELD(NormArguments, sum), FIELD(NormArguments, y),
+    FIELD(NormArguments, weight), FIELD(NormArguments, bias), FIELD(NormArguments, gain), FIELD(NormArguments, shift),
+    FIELD(NormArguments, rows), FIELD(NormArguments, groups), FIELD(NormArguments, width), FIELD(NormArguments, kind),
+    FIELD(NormArguments, eps), FIELD(NormArguments, early),
+    SIZE(AttentionArguments), FIELD(AttentionArguments, q), FIELD(AttentionArguments, k), FIELD(AttentionArguments, v),
+    FIELD(AttentionArguments, out), FIELD(AttentionArguments, q_row), FIELD(AttentionArguments, q_head),
+    FIELD(AttentionArguments, k_row), FIELD(AttentionArguments, k_head), FIELD(AttentionArguments, v_row),
+    FIELD(AttentionArguments, v_head), FIELD(AttentionArguments, out_row), FIELD(AttentionArguments, parts),
+    FIELD(AttentionArguments, rows), FIELD(AttentionArguments, keys), FIELD(AttentionArguments, groups),
+    FIELD(AttentionArguments, heads), FIELD(AttentionArguments, kv_heads), FIELD(AttentionArguments, dim),
+    FIELD(AttentionArguments, causal), FIELD(AttentionArguments, scale), FIELD(AttentionArguments, early_keys),
+    SIZE(RotaryArguments), FIELD(RotaryArguments, x), FIELD(RotaryArguments, y), FIELD(RotaryArguments, cos),
+    FIELD(RotaryArguments, sin), FIELD(RotaryArguments, norm), FIELD(RotaryArguments, eps), FIELD(RotaryArguments, rows),
+    FIELD(RotaryArguments, group), FIELD(RotaryArguments, heads), FIELD(RotaryArguments, dim),
+    SIZE(ElementwiseArguments), FIELD(ElementwiseArguments, x), FIELD(ElementwiseArguments, parts),
+    FIELD(ElementwiseArguments, by), FIELD(ElementwiseArguments, add), FIELD(ElementwiseArguments, y),
+    FIELD(ElementwiseArguments, rows), FIELD(ElementwiseArguments, columns), FIELD(ElementwiseArguments, add_rows),
+    FIELD(ElementwiseArguments, activation),
+    SIZE(GatherArguments), FIELD(GatherArguments, table), FIELD(GatherArguments, y), FIELD(GatherArguments, index),
+    FIELD(GatherArguments, bytes), FIELD(GatherArguments, rows), FIELD(GatherArguments, entries),
+    SIZE(PermuteArguments), FIELD(PermuteArguments, x), FIELD(PermuteArguments, y), FIELD(PermuteArguments, strides),
+    FIELD(PermuteArguments, dims), FIELD(PermuteArguments, size),
+    SIZE(CastArguments), FIELD(CastArguments, x), FIELD(CastArguments, y), FIELD(CastArguments, rows),
+    FIELD(CastArguments, columns), FIELD(CastArguments, from), FIELD(CastArguments, to),
+    SIZE(EulerArguments), FIELD(EulerArguments, actions), FIELD(EulerArguments, velocity), FIELD(EulerArguments, dt),
+    FIELD(EulerArguments, strength), FIELD(EulerArguments, out), FIELD(EulerArguments, rows), FIELD(EulerArguments, columns),
+};
+
+}  // namespace
+
+extern "C" const Layout *vla_cuda_emulator_layout(size_t i) {
+  return i < sizeof(layouts) / sizeof(*layouts) ? &layouts[i] : nullptr;
+}

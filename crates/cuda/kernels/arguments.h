@@ -1,0 +1,81 @@
+// Arguments of the kernels: the structures of src/launch.rs, field by field. A test compares sizes and offsets.
+#pragma once
+#include <stdint.h>
+
+typedef uint64_t Address;  // on the device; 0: none
+
+struct Matrix {
+  Address address;
+  int64_t stride;  // elements from row to row
+};
+
+struct Parts {
+  Matrix first;
+  int64_t apart;
+  Address bias;
+  int32_t count;
+  int32_t single;
+};
+
+struct NormArguments {
+  Matrix x;
+  Parts parts;
+  Matrix sum, y;
+  Address weight, bias, gain, shift;
+  int32_t rows, groups, width, kind;
+  float eps;
+  int32_t early;
+};
+
+struct AttentionArguments {
+  Address q, k, v, out;
+  int64_t q_row, q_head, k_row, k_head, v_row, v_head, out_row;
+  Parts parts;
+  int32_t rows, keys, groups, heads, kv_heads, dim, causal;
+  float scale;
+  int32_t early_keys;
+  int32_t _padding;
+};
+
+struct RotaryArguments {
+  Matrix x, y, cos, sin;
+  Address norm;
+  float eps;
+  int32_t rows, group, heads, dim;
+  int32_t _padding;
+};
+
+struct ElementwiseArguments {
+  Matrix x;
+  Parts parts;
+  Matrix by, add, y;
+  int32_t rows, columns, add_rows, activation;
+};
+
+struct GatherArguments {
+  Matrix table, y;
+  Address index;
+  int64_t bytes;
+  int32_t rows, entries;
+};
+
+struct PermuteArguments {
+  Address x, y;
+  int64_t strides[6];
+  int32_t dims[6];
+  int32_t size;
+  int32_t _padding;
+};
+
+struct CastArguments {
+  Matrix x, y;
+  int32_t rows, columns;
+  uint32_t from, to;
+};
+
+struct EulerArguments {
+  Address actions;
+  Matrix velocity;
+  Address dt, strength, out;
+  int32_t rows, columns;
+};

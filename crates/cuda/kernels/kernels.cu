@@ -1,0 +1,47 @@
+// All kernels, by the names that src/kernels.rs launches.
+#include "attention.cuh"
+#include "attention_plain.cuh"
+#include "moves.cuh"
+#include "norm.cuh"
+#include "pointwise.cuh"
+#include "rotary.cuh"
+
+// In blocks of at most `threads` threads. KERNEL_RESIDENT: with registers for `blocks` of them on a multiprocessor; left to itself the
+// compiler spills some registers of the larger kernels to have more.
+#ifndef VLA_CUDA_EMULATOR
+#define KERNEL(name, Arguments, threads, body) \
+  extern "C" __global__ void __launch_bounds__(threads) name(const Arguments a) { body(a); }
+#define KERNEL_RESIDENT(name, Arguments, threads, blocks, body) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Arguments a) { body(a); }
+#endif
+
+#define KERNELS_OF(element, T)                                                \
+  KERNEL_RESIDENT(norm_##element, NormArguments, 512, 1, norm<T>)             \
+  KERNEL(elementwise_##element, ElementwiseArguments, 256, elementwise<T>)    \
+  KERNEL(rotary_##element, RotaryArguments, 128, rotary<T>)                   \
+  KERNEL(euler_##element, EulerArguments, 256, euler<T>)                      \
+  KERNEL(attention_plain_##element, AttentionArguments, 128, attention_plain<T>)
+
+KERNELS_OF(f32, float)
+KERNELS_OF(f16, half_t)
+KERNELS_OF(bf16, bf16_t)
+
+KERNEL(gather, GatherArguments, 256, gather_rows)
+KERNEL(permute, PermuteArguments, 256, permute_elements)
+KERNEL(cast, CastArguments, 256, cast_elements)
+
+// By head dimension: of few query rows, with `key_warps` warps that share the keys, and of many.
+#define ATTENTION_OF(element, T, dim, key_warps, few_blocks, many_blocks)                              \
+  KERNEL_RESIDENT(attention_few_##element##_##dim, AttentionArguments, 32 * key_warps, few_blocks,     \
+                  (attention<T, dim, 1, key_warps>))                                                   \
+  KERNEL_RESIDENT(attention_many_##element##_##dim, AttentionArguments, 128, many_blocks, (attention<T, dim, 4, 1>))
+
+#define ATTENTIONS_OF(element, T)        \
+  ATTENTION_OF(element, T, 32, 8, 3, 6)  \
+  ATTENTION_OF(element, T, 48, 8, 3, 5)  \
+  ATTENTION_OF(element, T, 64, 8, 2, 4)  \
+  ATTENTION_OF(element, T, 80, 4, 4, 4)  \
+  ATTENTION_OF(element, T, 128, 4, 3, 3)
+
+ATTENTIONS_OF(f16, half_t)
+ATTENTIONS_OF(bf16, bf16_t)

@@ -1,0 +1,146 @@
+// Residual, parts of a product and their bias, then layer or RMS norm with weight, bias, gain and shift, in one pass.
+//
+// Up to 256 elements: a warp a piece. More: a block a piece. A thread's first chunk stays in registers; further ones, of long or of
+// unaligned rows, in shared memory.
+#pragma once
+#include "elements.cuh"
+
+constexpr int kNarrow = 256;  // elements that one warp norms
+constexpr int kMaxWarps = 16;
+
+// Elements of a piece that a warp has: all of a round, and its share of the rest.
+struct WarpElements {
+  int rounds, rest, of_round;
+  __device__ __forceinline__ WarpElements(int width, int threads, int chunk)
+      : rounds(width / (threads * chunk)), rest(width % (threads * chunk)), of_round(32 * chunk) {}
+  __device__ __forceinline__ int operator()(int warp) const {
+    return rounds * of_round + min(max(rest - warp * of_round, 0), of_round);
+  }
+};
+
+template <int n, class T>
+struct NormPiece {
+  const NormArguments &a;
+  int64_t row;
+  int first;  // column of the piece
+
+  __device__ __forceinline__ NormPiece(const NormArguments &a, int piece)
+      : a(a), row(piece / a.groups), first(piece % a.groups * a.width) {}
+
+  // The norm's factor and offset: weight * gain, bias * gain + shift.
+  __device__ __forceinline__ void modulation(int column, float (&factor)[n], float (&offset)[n]) const {
+    const bool exists = column < a.width;
+    float gain[n], shift[n];
+    load_vector<n, T>(a.weight, column, exists, 1.f, factor);
+    load_vector<n, T>(a.bias, column, exists, 0.f, offset);
+    load_vector<n, T>(a.gain, column, exists, 1.f, gain);
+    load_vector<n, T>(a.shift, column, exists, 0.f, shift);
+#pragma unroll
+    for (int i = 0; i < n; i++) factor[i] *= gain[i], offset[i] = offset[i] * gain[i] + shift[i];
+  }
+  __device__ __forceinline__ void bias(int column, float (&v)[n]) const {
+    load_vector<n, T>(a.parts.bias, first + column, column < a.width, 0.f, v);
+  }
+  // `v` has the bias; adds x and parts, and stores the sum.
+  __device__ __forceinline__ void sum(int column, float (&v)[n]) const {
+    const bool exists = column < a.width;
+    const int at = first + column;
+    if (a.x.address) add_chunk(row_of<const T>(a.x, row) + at, exists, v);
+    add_parts<n, T>(a.parts, row, at, exists, v);
+    if (a.sum.address && exists) store_chunk(row_of<T>(a.sum, row) + at, v);
+  }
+  __device__ __forceinline__ void finish(int column, float mean, float rate, float (&v)[n], const float (&factor)[n],
+                                         const float (&offset)[n]) const {
+#pragma unroll
+    for (int i = 0; i < n; i++) v[i] = (v[i] - mean) * rate * factor[i] + offset[i];
+    if (column < a.width) store_chunk(row_of<T>(a.y, row) + first + column, v);
+  }
+};
+
+template <int n>
+__device__ __forceinline__ float sum_of(const float (&v)[n]) {
+  float sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < n; i++) sum += v[i];
+  return sum;
+}
+template <int n>
+__device__ __forceinline__ float squares_of(const float (&v)[n], float mean) {
+  float sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < n; i++) sum += (v[i] - mean) * (v[i] - mean);
+  return sum;
+}
+
+template <int n, class T>
+__device__ __forceinline__ void norm_piece(const NormArguments &a) {
+  const bool narrow = a.width <= kNarrow;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int threads = narrow ? 32 : blockDim.x, step = threads * n, column = (narrow ? lane : threadIdx.x) * n;
+  const int piece = narrow ? blockIdx.x * (blockDim.x / 32) + warp : blockIdx.x;
+  if (piece >= a.rows * a.groups) return;
+  float2 *moments = reinterpret_cast<float2 *>(shared_memory());
+  // Elements from `step` on; only their own thread reads them.
+  float *kept = reinterpret_cast<float *>(moments + kMaxWarps) + (narrow ? warp * kNarrow : 0) - step;
+  const NormPiece<n, T> p(a, piece);
+
+  float v[n], factor[n], offset[n];
+  if (!a.early) wait_for_launch_before();
+  p.modulation(column, factor, offset);
+  p.bias(column, v);
+  if (a.early) wait_for_launch_before();
+  p.sum(column, v);
+  float total = sum_of(v);
+#pragma unroll 1
+  for (int c = column + step; c < a.width; c += step) {
+    float more[n];
+    p.bias(c, more);
+    p.sum(c, more);
+    total += sum_of(more);
+    store_chunk(kept + c, more);
+  }
+
+  // A warp's mean and squared deviations from it; then all warps' by one barrier.
+  const WarpElements elements(a.width, threads, n);
+  const int mine = elements(narrow ? 0 : warp);
+  float mean = a.kind == 0 && mine > 0 ? fast_divide(warp_sum(total), mine) : 0.f;
+  float squares = column < a.width ? squares_of(v, mean) : 0.f;
+#pragma unroll 1
+  for (int c = column + step; c < a.width; c += step) {
+    float more[n];
+    load_chunk(kept + c, true, more);
+    squares += squares_of(more, mean);
+  }
+  squares = warp_sum(squares);
+  if (!narrow) {
+    if (lane == 0) moments[warp] = make_float2(mean, squares);
+    __syncthreads();
+    mean = squares = 0.f;
+    for (int w = 0; w < threads / 32; w++) mean += moments[w].x * elements(w);
+    mean = fast_divide(mean, a.width);
+    for (int w = 0; w < threads / 32; w++) {
+      const float apart = moments[w].x - mean;
+      squares += moments[w].y + apart * apart * elements(w);
+    }
+  }
+
+  const float rate = fast_rsqrt(fast_divide(squares, a.width) + a.eps);
+  p.finish(column, mean, rate, v, factor, offset);
+#pragma unroll 1
+  for (int c = column + step; c < a.width; c += step) {
+    float more[n];
+    load_chunk(kept + c, true, more);
+    p.modulation(c, factor, offset);
+    p.finish(c, mean, rate, more, factor, offset);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void norm(const NormArguments &a) {
+  const bool aligned = a.width % kChunk == 0 && is_aligned<T>(a.x) && is_aligned<T>(a.parts) && is_aligned<T>(a.sum) &&
+                       is_aligned<T>(a.y) && is_aligned<T>(a.weight | a.bias | a.gain | a.shift);
+  if (aligned)
+    norm_piece<kChunk, T>(a);
+  else
+    norm_piece<1, T>(a);
+}

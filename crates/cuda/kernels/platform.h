@@ -1,0 +1,94 @@
+// What the kernels use that C++ does not have. On the GPU: CUDA and inline PTX. On the CPU: crates/cuda/emulator, which has the
+// same functions with the semantics of the PTX ISA documentation.
+#pragma once
+#include <stdint.h>
+#include "arguments.h"
+
+#ifdef VLA_CUDA_EMULATOR
+#include "emulator.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+// The kernel's dynamic shared memory.
+extern __shared__ __align__(16) unsigned char dynamic_shared[];
+__device__ __forceinline__ unsigned char *shared_memory() { return dynamic_shared; }
+
+// Waits until the launch before has ended and its writes are visible, where this kernel was launched as its programmatic
+// dependent; then lets the launch behind this one start. Everything that the launch before may have written is read after it, and
+// nothing is written before it.
+__device__ __forceinline__ void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+__device__ __forceinline__ uint4 load_16(const void *p) { return *static_cast<const uint4 *>(p); }
+__device__ __forceinline__ void store_16(void *p, uint4 v) { *static_cast<uint4 *>(p) = v; }
+__device__ __forceinline__ uint32_t load_4(const void *p) { return *static_cast<const uint32_t *>(p); }
+__device__ __forceinline__ void store_4(void *p, uint32_t v) { *static_cast<uint32_t *>(p) = v; }
+
+__device__ __forceinline__ uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+// 16 bytes to shared memory, or zeros unless `exists`; complete after commit and wait.
+__device__ __forceinline__ void copy_async_16(void *to, const void *from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(exists ? 16 : 0) : "memory");
+}
+__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for all groups but the newest `pending`.
+template <int pending>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
+
+// Four 8x8 matrices of 16-bit elements; lane 8 i + j has the address of row j of matrix i.
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(p)) : "memory");
+}
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(p)) : "memory");
+}
+
+// c += a b: a 16x16, b 16x8, c 16x8 in single precision.
+template <class T>
+__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+template <>
+__device__ __forceinline__ void multiply<__half>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+template <>
+__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Two elements in a word, the first in the low half.
+template <class T>
+__device__ __forceinline__ uint32_t pack(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t pack<__half>(float low, float high) {
+  const __half2 h = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t *>(&h);
+}
+template <>
+__device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float low, float high) {
+  const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t *>(&h);
+}
+
+// 2^x with a relative error of 2^-22; 0 for -infinity.
+__device__ __forceinline__ float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// Quotient and 1 / sqrt(x) with a relative error of 2^-22, without the calls that exact ones compile to.
+__device__ __forceinline__ float fast_divide(float a, float b) { return __fdividef(a, b); }
+__device__ __forceinline__ float fast_rsqrt(float x) { return rsqrtf(x); }
+// e^x; its relative error grows with |x|, to 2^-18 at 30.
+__device__ __forceinline__ float fast_exp(float x) { return __expf(x); }
+#endif

@@ -1,0 +1,241 @@
+//! The GPU as a [`Backend`].
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::{Prepared, profile, specs};
+use super::products::KeptTactics;
+use super::{Bound, Device, Instance, LoadedOperations, weights};
+use crate::driver::Cuda;
+use crate::plan::{Plan, WeightLayout};
+use crate::tactics::Split;
+use crate::{Id, Recording};
+use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_engines::memory::{Footprint, Pool, estimate};
+use vla_engines::onnx::Network;
+use vla_engines::operations::Program;
+use vla_engines::profile::Profile;
+use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
+use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
+
+type Workspace = crate::Workspace<Instance>;
+
+impl Prepared {
+    /// Puts the launch on the device's stream. `early`: it is not the first of its stage. What a kernel reads before it waits is older
+    /// than the launch in front of it in the same stage; the launch in front of a stage may have made the stage's inputs.
+    ///
+    /// # Safety
+    /// Its addresses are of memory on the device, as large as it says, which lives until the stream is done; the context is current.
+    ///
+    /// # Errors
+    /// [`Error::Device`], [`Error::DeviceLost`].
+    pub(super) unsafe fn enqueue(&self, cuda: &Cuda, early: bool) -> Result<(), Error> {
+        let stream = cuda.stream().cu_stream();
+        match self {
+            // SAFETY: the caller's.
+            Self::Kernel(kernel) => unsafe { kernel.enqueue(stream, early) },
+            // SAFETY: the caller's.
+            Self::Product(product) => unsafe { product.enqueue(stream.cast()) },
+        }
+    }
+}
+
+/// Bytes of the arena at the profile's maximum, however products are divided; `None` where the maxima of several symbols do not go
+/// together.
+fn largest_arena(stage: &Stage, program: &Program, network: &Network, layout: &WeightLayout) -> Option<u64> {
+    const MOST: Split = Split { parts: 8, single: true };
+    let symbols = estimate::symbols(stage, Some(network), estimate::Size::Most);
+    let plan = Plan::new(program, layout, &symbols, &MOST);
+    plan.inspect_err(|error| tracing::debug!(stage = %stage.name, %error, "no plan at the profile's maximum"))
+        .ok()
+        .map(|plan| plan.arena_bytes())
+}
+
+impl Backend for Device {
+    type Engine = LoadedOperations;
+    type Workspace = Workspace;
+    type Bound = Bound;
+    type Recording = Recording;
+
+    fn kind(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn pool(&self) -> Pool {
+        self.cuda().pool(self.properties.integrated)
+    }
+
+    fn verify(&mut self, stage: &Stage) -> Result<ProvenanceStatus, Error> {
+        if self.module.is_none() {
+            let (gpu, found) = (self.identity.gpu.clone(), self.identity.sm_version.clone());
+            let reason = Reason::NoKernels { gpu, found, compiled: super::compiled() };
+            return Err(Rejection::new(stage, None, reason).into());
+        }
+        operations(stage)?;
+        Ok(verdict_on_operations(stage, &self.identity)?)
+    }
+
+    /// From the files alone, so that `vla-trt plan` says the same on any machine.
+    fn footprint(&self, stage: &Stage, _: &ProvenanceStatus) -> Result<Footprint, Error> {
+        Footprint::of_operations(stage)
+    }
+
+    fn shares_activation(&self) -> bool {
+        true
+    }
+
+    fn load(&mut self, stage: &Stage, _: &ProvenanceStatus) -> Result<LoadedOperations, Error> {
+        let (program, network) = operations(stage)?;
+        let layout = WeightLayout::new(&program);
+        let arena = largest_arena(stage, &program, &network, &layout);
+        self.largest_arena = self.largest_arena.max(arena.unwrap_or_default());
+        let block = weights::load(self.cuda(), &stage.name, &program, &network, &layout, self.properties.integrated)?;
+        let (inputs, outputs) = (specs(&program, &program.inputs), specs(&program, &program.outputs));
+        let profiles = inputs.iter().map(|input| profile(stage, input)).collect();
+        let tactics = RefCell::new(KeptTactics::open(&stage.file, &self.identity));
+        let (id, stage, weights) = (Id::new(), stage.name.clone(), Arc::new(block));
+        Ok(LoadedOperations { id, stage, program, layout, weights, inputs, outputs, profiles, tactics })
+    }
+
+    fn inputs<'e>(&self, engine: &'e LoadedOperations) -> &'e [TensorSpec] {
+        &engine.inputs
+    }
+
+    fn outputs<'e>(&self, engine: &'e LoadedOperations) -> &'e [TensorSpec] {
+        &engine.outputs
+    }
+
+    fn tensor_profile<'e>(&self, engine: &'e LoadedOperations, tensor: &str) -> Option<&'e Profile> {
+        let at = engine.inputs.iter().position(|input| input.name == tensor)?;
+        engine.profiles[at].as_ref()
+    }
+
+    fn workspace(&mut self, buffers: &[BufferSpec], events: usize) -> Result<Workspace, Error> {
+        self.queue.workspace(buffers, events)
+    }
+
+    fn bind(
+        &mut self,
+        engine: &mut LoadedOperations,
+        workspace: &mut Workspace,
+        inputs: &[(String, usize)],
+        outputs: &[(String, usize)],
+    ) -> Result<Bound, Error> {
+        self.queue.check(workspace, "binding a stage")?;
+        self.cuda().enter()?;
+        self.bound(engine, workspace, inputs, outputs)
+    }
+
+    fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), Error> {
+        self.queue.write(workspace, index, tensor)
+    }
+
+    fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
+        self.queue.input_buffer_mut(workspace, index)
+    }
+
+    fn upload(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
+        self.queue.upload(workspace)
+    }
+
+    fn run(
+        &mut self,
+        engine: &mut LoadedOperations,
+        bound: &mut Bound,
+        workspace: &mut Workspace,
+    ) -> Result<(), Error> {
+        self.queue.check(workspace, "starting a stage")?;
+        if bound.workspace != workspace.id() {
+            return Err(Error::Device {
+                action: format!("starting stage '{}'", engine.stage),
+                source: "it is bound to another workspace".into(),
+            });
+        }
+        self.cuda().enter()?;
+        self.queue.start();
+        for (at, launch) in bound.launches.iter().enumerate() {
+            // SAFETY: the addresses are those of this workspace's memory, and of the weights, arena and products' memory that its
+            // instance holds; `bind` compared sizes. Dropping a workspace waits for the stream.
+            unsafe { launch.enqueue(self.queue.cuda(), at > 0) }.map_err(|error| self.launch_error(error))?;
+        }
+        match self.launch {
+            Launch::WaitAfterEach => self.cuda().wait(),
+            Launch::Graph | Launch::StepByStep => Ok(()),
+        }
+    }
+
+    fn record_event(&mut self, workspace: &mut Workspace, event: usize) -> Result<(), Error> {
+        self.queue.record_event(workspace, event)
+    }
+
+    fn download(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
+        self.queue.download(workspace)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.queue.finish()
+    }
+
+    fn elapsed(&self, workspace: &Workspace, event: usize) -> Duration {
+        self.queue.elapsed(workspace, event)
+    }
+
+    fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
+        self.queue.downloaded(workspace, index, tensor)
+    }
+
+    fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
+        self.queue.read(workspace, index, tensor)
+    }
+
+    fn record(&mut self, workspace: &mut Workspace, pass: Pass<'_, Self>) -> Result<Option<Recording>, Error> {
+        if self.launch != Launch::Graph {
+            return Ok(None);
+        }
+        match self.capture(workspace, pass) {
+            Ok(recording) => Ok(Some(recording)),
+            Err(error) => {
+                // What cannot be captured still runs by separate launches.
+                tracing::warn!(%error, "no CUDA graph of this pass; its launches are started one by one");
+                self.cuda().wait()?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn replay(&mut self, recording: &mut Recording, workspace: &mut Workspace) -> Result<(), Error> {
+        self.queue.replay(recording, workspace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vla_engines::operations;
+
+    #[test]
+    fn the_planned_activation_covers_the_arena_at_the_profiles_maximum() {
+        let dir = tempfile::tempdir().expect("a folder");
+        vla_export::demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
+        for name in ["vision", "language", "context", "step"] {
+            let onnx = dir.path().join(format!("{name}.onnx"));
+            let stage = Stage {
+                name: name.to_owned(),
+                file: operations::path_beside(&onnx),
+                onnx,
+                repeat: false,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                precision: "fp32".to_owned(),
+                profile: vec![("T".to_owned(), [16, 64, 192]), ("S".to_owned(), [76, 124, 252])],
+                allow_unverified: false,
+                allow_inaccurate: false,
+            };
+            let (program, network) = vla_engines::provenance::operations(&stage).expect("a list");
+            let arena = largest_arena(&stage, &program, &network, &WeightLayout::new(&program)).expect("a plan");
+            let planned = Footprint::of_operations(&stage).expect("a footprint").activation.bytes;
+            assert!(arena > 0 && arena <= planned - Footprint::PRODUCT_WORKSPACE, "{name}: {arena} of {planned}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The compiled kernels in a device's context, and their launches.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_uint, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::sys::{self, CUdevice_attribute_enum as Device, CUfunction_attribute_enum as Function, CUresult};
+use cudarc::driver::{CudaContext, DriverError, result};
+
+use crate::driver::{Cuda, Properties, failed};
+use crate::kernels::{self, Configuration, Limits};
+use crate::launch::{Arguments, Kernel};
+use vla_engines::{Error, RuntimeLibrary};
+
+/// CUDA version of the oldest driver that is used: kernels are launched with attributes, which older ones do not know.
+const OLDEST_DRIVER: u32 = 12_000;
+/// CUDA version of the oldest driver that captures programmatic launches.
+const PROGRAMMATIC_DRIVER: u32 = 12_030;
+/// Compute capability from which on a kernel may start before the one before it has ended.
+const PROGRAMMATIC: (u32, u32) = (9, 0);
+
+/// Refuses a driver that is too old, before anything of it is called that it may not have.
+///
+/// # Errors
+/// [`Error::Library`] with both versions.
+pub(super) fn check_driver(properties: &Properties) -> Result<(), Error> {
+    if properties.driver >= OLDEST_DRIVER {
+        return Ok(());
+    }
+    let version = |driver: u32| format!("{}.{}", driver / 1000, driver % 1000 / 10);
+    let (expected, found) = (version(OLDEST_DRIVER), version(properties.driver));
+    let source =
+        format!("expected a driver for CUDA {expected} or newer, found one for CUDA {found}; update the driver");
+    Err(Error::Library { library: RuntimeLibrary::Cuda, source: source.into() })
+}
+
+/// What a driver answers that is older than the compiler of the kernels.
+const TOO_OLD: [CUresult; 4] = [
+    CUresult::CUDA_ERROR_INVALID_IMAGE,
+    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
+    CUresult::CUDA_ERROR_INVALID_SOURCE,
+    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+];
+
+/// The error of loading kernels.
+fn refused(error: DriverError, properties: &Properties) -> Error {
+    if !TOO_OLD.contains(&error.0) {
+        return failed("loading the kernels")(error);
+    }
+    older(properties, &error.to_string())
+}
+
+/// The driver does not know the kernels' format.
+fn older(properties: &Properties, reason: &str) -> Error {
+    let (major, minor) = properties.compute_capability;
+    let source = format!(
+        "the driver (CUDA {}.{}) refuses the kernels for compute capability {major}.{minor} that this program was built with: update \
+         the driver, or build the program with the nvcc of the driver's CUDA version: {reason}",
+        properties.driver / 1000,
+        properties.driver % 1000 / 10
+    );
+    Error::Library { library: RuntimeLibrary::Cuda, source: source.into() }
+}
+
+/// A loaded module of kernels.
+pub(super) struct Module {
+    raw: sys::CUmodule,
+    functions: Mutex<HashMap<&'static str, sys::CUfunction>>,
+    limits: Limits,
+    /// Whether kernels are launched before the one before has ended; they wait themselves.
+    programmatic: bool,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: a module and its functions may be used from any thread in which the context is current.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Module {
+    /// Loads the kernels for the device.
+    ///
+    /// # Errors
+    /// [`Error::Library`] when the driver is older than the kernels; [`Error::Device`].
+    pub(super) fn load(cuda: &Cuda, properties: &Properties, image: &[u8]) -> Result<Self, Error> {
+        cuda.enter()?;
+        // The driver reads the image as an ELF file, whose headers are aligned.
+        let mut aligned = vec![0_u64; image.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut aligned)[..image.len()].copy_from_slice(image);
+        // SAFETY: a whole image, as the compiler made it, for the duration of the call.
+        let raw = unsafe { result::module::load_data(aligned.as_ptr().cast::<c_void>()) }
+            .map_err(|error| refused(error, properties))?;
+        let attribute = Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let context = Arc::clone(cuda.context());
+        let programmatic = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
+        let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0 };
+        let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
+        let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;
+        made.limits.shared = u32::try_from(shared).unwrap_or_default();
+        Ok(made)
+    }
+
+    /// A kernel's function, allowed all shared memory of a block.
+    fn function(&self, name: &'static str) -> Result<sys::CUfunction, Error> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(name) {
+            return Ok(*function);
+        }
+        let action = format!("looking up the kernel '{name}'");
+        let c_name =
+            CString::new(name).map_err(|error| Error::Device { action: action.clone(), source: error.into() })?;
+        // SAFETY: the module is loaded.
+        let function = unsafe { result::module::get_function(self.raw, c_name) }.map_err(failed(&action))?;
+        let mut fixed: c_int = 0;
+        let (shared, most) =
+            (Function::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, Function::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+        // SAFETY: writes one int; the function is of a loaded module.
+        unsafe { sys::cuFuncGetAttribute(&raw mut fixed, shared, function) }.result().map_err(failed(&action))?;
+        let rest = c_int::try_from(self.limits.shared).unwrap_or_default() - fixed;
+        // SAFETY: as above.
+        unsafe { sys::cuFuncSetAttribute(function, most, rest) }.result().map_err(failed(&action))?;
+        functions.insert(name, function);
+        Ok(function)
+    }
+
+    /// A launch with everything looked up.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the kernel is not there, or does not take such sizes.
+    pub(super) fn prepare(self: &Arc<Self>, kernel: Kernel, arguments: Arguments) -> Result<PreparedKernel, Error> {
+        let configuration = kernels::configuration(kernel, &arguments, self.limits)
+            .map_err(|error| Error::Device { action: "preparing a kernel".to_owned(), source: error.into() })?;
+        let function = self.function(configuration.function)?;
+        Ok(PreparedKernel { function, arguments, configuration, module: Arc::clone(self) })
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        self.context.record_err(self.context.bind_to_thread());
+        // SAFETY: loaded once, unloaded once; whoever launched its kernels has waited for the stream (`Workspace`).
+        self.context.record_err(unsafe { result::module::unload(self.raw) });
+    }
+}
+
+/// A kernel with its arguments and sizes.
+pub(super) struct PreparedKernel {
+    function: sys::CUfunction,
+    arguments: Arguments,
+    configuration: Configuration,
+    module: Arc<Module>,
+}
+
+// SAFETY: a function may be launched from any thread in which the context is current.
+unsafe impl Send for PreparedKernel {}
+
+impl PreparedKernel {
+    /// Puts the kernel on the stream. `early`: where the device can, it starts before the launch in front of it has ended, and waits
+    /// itself.
+    ///
+    /// # Safety
+    /// The addresses in its arguments are of memory on the device, as large as they say, which lives until the stream is done; the
+    /// context is current.
+    ///
+    /// # Errors
+    /// [`Error::Device`], [`Error::DeviceLost`].
+    pub(super) unsafe fn enqueue(&self, stream: sys::CUstream, early: bool) -> Result<(), Error> {
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let Configuration { grid, block, shared, .. } = self.configuration;
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid[0],
+            gridDimY: grid[1],
+            gridDimZ: grid[2],
+            blockDimX: block[0],
+            blockDimY: block[1],
+            blockDimZ: block[2],
+            sharedMemBytes: shared,
+            hStream: stream,
+            attrs: &raw mut attribute,
+            numAttrs: c_uint::from(early && self.module.programmatic),
+        };
+        let mut parameters = [pointer(&self.arguments).cast_mut()];
+        // SAFETY: the function is of a loaded module, which `module` keeps; it takes one structure by value, which is copied during the
+        // call; the rest is the caller's.
+        unsafe { sys::cuLaunchKernelEx(&raw const config, self.function, parameters.as_mut_ptr(), ptr::null_mut()) }
+            .result()
+            .map_err(failed("launching a kernel"))
+    }
+}
+
+/// The structure that a kernel takes.
+fn pointer(arguments: &Arguments) -> *const c_void {
+    match arguments {
+        Arguments::Norm(it) => ptr::from_ref(it).cast(),
+        Arguments::Attention(it) => ptr::from_ref(it).cast(),
+        Arguments::Rotary(it) => ptr::from_ref(it).cast(),
+        Arguments::Elementwise(it) => ptr::from_ref(it).cast(),
+        Arguments::Gather(it) => ptr::from_ref(it).cast(),
+        Arguments::Permute(it) => ptr::from_ref(it).cast(),
+        Arguments::Cast(it) => ptr::from_ref(it).cast(),
+        Arguments::Euler(it) => ptr::from_ref(it).cast(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(driver: u32) -> Properties {
+        Properties { name: "Orin".into(), compute_capability: (8, 7), multiprocessors: 8, integrated: true, driver }
+    }
+
+    #[test]
+    fn a_driver_of_before_cuda_12_is_refused_with_both_versions() {
+        let error = check_driver(&properties(11_040)).expect_err("too old");
+        let Error::Library { library: RuntimeLibrary::Cuda, source } = error else { panic!("{error}") };
+        assert!(source.to_string().contains("12.0") && source.to_string().contains("11.4"), "{source}");
+        assert!(check_driver(&properties(12_020)).is_ok());
+    }
+
+    #[test]
+    fn kernels_that_are_newer_than_the_driver_are_an_error_of_the_driver_with_its_version() {
+        let error = older(&properties(12_060), "CUDA_ERROR_INVALID_IMAGE");
+        let Error::Library { library: RuntimeLibrary::Cuda, source } = error else { panic!("{error}") };
+        for words in ["12.6", "8.7", "CUDA_ERROR_INVALID_IMAGE", "update the driver"] {
+            assert!(source.to_string().contains(words), "{words}: {source}");
+        }
+        assert!(!TOO_OLD.contains(&CUresult::CUDA_ERROR_OUT_OF_MEMORY));
+    }
+}

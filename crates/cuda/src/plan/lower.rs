@@ -1,0 +1,147 @@
+//! From operations to launches.
+
+use std::collections::BTreeMap;
+
+use vla_engines::operations::{Operation, Program};
+
+use super::fusions::{self, Fusion};
+use super::memory::{Home, Storage, View};
+use super::operand::Sizes;
+use super::regions::regions;
+use super::views::{Views, views};
+use super::{PlanError, Reason, WeightLayout};
+use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
+use crate::tactics::Choose;
+
+mod attention;
+mod linear;
+mod moves;
+mod rows;
+
+/// What an operation left for the kernel of a later one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// Residual; address 0: none.
+    x: Matrix,
+    parts: Parts,
+    /// Where the sum goes; address 0: nowhere.
+    sum: Matrix,
+}
+
+/// A plan on the way.
+pub(super) struct Lowering<'a> {
+    pub(super) program: &'a Program,
+    pub(super) layout: &'a WeightLayout,
+    pub(super) sizes: &'a Sizes<'a>,
+    pub(super) choose: &'a dyn Choose,
+    pub(super) storages: Vec<Storage>,
+    /// Where each value is.
+    pub(super) views: Vec<View>,
+    pub(super) launches: Vec<Launch>,
+    fusions: BTreeMap<usize, Fusion>,
+    /// By the operation that takes it.
+    pending: BTreeMap<usize, Pending>,
+    /// The last launch that wrote to each storage.
+    written: BTreeMap<usize, usize>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(super) fn new(
+        program: &'a Program,
+        layout: &'a WeightLayout,
+        sizes: &'a Sizes<'a>,
+        choose: &'a dyn Choose,
+    ) -> Self {
+        let Views { storages, views } = views(program, layout, sizes);
+        Self {
+            program,
+            layout,
+            sizes,
+            choose,
+            storages,
+            views,
+            launches: Vec::new(),
+            fusions: fusions::fusions(program, layout, sizes),
+            pending: BTreeMap::new(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    /// The launches of all operations.
+    pub(super) fn all(&mut self) -> Result<(), PlanError> {
+        for (index, operation) in self.program.operations.iter().enumerate() {
+            let name = operation.name();
+            let lowered = self.one(index, operation);
+            lowered.map_err(|reason| PlanError::Operation { operation: index, name, reason })?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, index: usize, operation: &Operation) -> Result<(), Reason> {
+        match operation {
+            Operation::Linear { .. } => self.linear(index, operation),
+            Operation::Norm { .. } => self.norm(index, operation),
+            Operation::Attention { .. } => self.attention(index, operation),
+            Operation::Rotary { .. } => self.rotary(operation),
+            Operation::Gather { table, index, out } => self.gather(table, index, *out),
+            Operation::Concat { parts, out } => self.concat(parts, *out),
+            Operation::Permute { x, dims, order, out } => self.permute(x, dims, order, *out),
+            Operation::Add { a, b, out } => self.add(index, (a, b), *out),
+            Operation::Activate { activation, x, by, out } => self.activate(*activation, x, by.as_ref(), *out),
+            Operation::Cast { x, out } => self.cast(x, *out),
+            Operation::Euler { .. } => self.euler(operation),
+        }
+    }
+
+    /// Leaves a sum to the kernel of a later operation.
+    fn leave(&mut self, fusion: Fusion, x: Matrix, parts: Parts, sum: Matrix) {
+        let sum = if fusion.kept { sum } else { Matrix::default() };
+        self.pending.insert(fusion.into, Pending { x, parts, sum });
+    }
+
+    fn kernel(&mut self, kernel: Kernel, arguments: Arguments) -> Result<(), Reason> {
+        self.launch(Launch::Kernel { kernel, arguments })
+    }
+
+    /// Appends a launch whose memory is all inside of its storages.
+    fn launch(&mut self, launch: Launch) -> Result<(), Reason> {
+        for region in regions(&launch) {
+            let Some(view) = View::of(region.address) else { continue };
+            let bytes = self.storages[view.storage].bytes;
+            if view.offset + region.span > bytes {
+                return Err(format!(
+                    "expected to stay within {bytes} bytes, found {} from {}",
+                    region.span, view.offset
+                ));
+            }
+            if region.written {
+                self.written.insert(view.storage, self.launches.len());
+            }
+        }
+        self.launches.push(launch);
+        Ok(())
+    }
+
+    /// Whether what stands at these addresses was complete before the launch before the next one began: weights, and what older
+    /// launches wrote. The launch before the first may be another program's, which made the inputs.
+    fn early(&self, addresses: &[Address]) -> bool {
+        let next = self.launches.len();
+        addresses.iter().filter_map(|address| View::of(*address)).all(|view| {
+            match (self.storages[view.storage].home, self.written.get(&view.storage)) {
+                (Home::Weights, _) => true,
+                (_, Some(by)) => by + 1 < next,
+                (_, None) => next > 0,
+            }
+        })
+    }
+
+    /// New memory in the arena.
+    fn room(&mut self, bytes: u64) -> View {
+        self.storages.push(Storage { home: Home::Arena(0), bytes });
+        View { storage: self.storages.len() - 1, offset: 0 }
+    }
+
+    fn fusion(&self, index: usize) -> Option<Fusion> {
+        self.fusions.get(&index).copied()
+    }
+}

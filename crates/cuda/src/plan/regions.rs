@@ -1,0 +1,169 @@
+//! What memory a launch reads and writes.
+
+use super::operand::bytes_of;
+use crate::launch::{
+    Address, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix, NormArguments,
+    Parts, PermuteArguments, Product, RotaryArguments,
+};
+
+/// Memory that a launch touches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Region {
+    pub(super) address: Address,
+    /// From the first byte to behind the last.
+    pub(super) span: u64,
+    /// Bytes of them that are touched.
+    pub(super) bytes: u64,
+    pub(super) written: bool,
+}
+
+/// The regions of a launch, reads before writes.
+pub(super) fn regions(launch: &Launch) -> Vec<Region> {
+    let mut list = match launch {
+        Launch::Product(product) => of_product(product),
+        Launch::Kernel { kernel, arguments } => of_kernel(*kernel, arguments),
+    };
+    list.retain(|region| region.address != 0);
+    list.sort_by_key(|region| region.written);
+    list
+}
+
+fn count(n: i32) -> u64 {
+    u64::try_from(n).unwrap_or_default()
+}
+
+fn of_matrix(matrix: Matrix, rows: u64, columns: u64, size: u64, written: bool) -> Region {
+    let between = rows.saturating_sub(1) * matrix.stride.unsigned_abs();
+    let span = if rows == 0 { 0 } else { (between + columns) * size };
+    Region { address: matrix.address, span, bytes: rows * columns * size, written }
+}
+
+fn of_vector(address: Address, elements: u64, size: u64) -> Region {
+    of_matrix(Matrix { address, stride: 0 }, 1, elements, size, false)
+}
+
+fn of_parts(parts: &Parts, rows: u64, columns: u64, element: Element, out: &mut Vec<Region>) {
+    let size = if parts.single == 1 { 4 } else { bytes_of(element) };
+    let one = of_matrix(parts.first, rows, columns, size, false);
+    let n = count(parts.count);
+    let between = n.saturating_sub(1) * parts.apart.unsigned_abs() * size;
+    out.push(Region { span: one.span + between, bytes: one.bytes * n, ..one });
+    out.push(of_vector(parts.bias, columns, bytes_of(element)));
+}
+
+fn of_product(p: &Product) -> Vec<Region> {
+    let (rows, from, to) = (count(p.rows), count(p.from), count(p.to));
+    let size = bytes_of(p.element);
+    let mut out = vec![of_matrix(p.x, rows, from, size, false), of_vector(p.weight, from * to, size)];
+    out.push(of_vector(p.bias, to, size));
+    let result = if p.single { 4 } else { size };
+    let one = of_matrix(p.y, rows, to, result, true);
+    let n = count(p.parts);
+    let between = n.saturating_sub(1) * p.apart.unsigned_abs() * result;
+    out.push(Region { span: one.span + between, bytes: one.bytes * n, ..one });
+    out
+}
+
+fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
+    let element = match kernel {
+        Kernel::Norm(e) | Kernel::Attention(e) | Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
+        Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
+    };
+    let size = bytes_of(element);
+    match arguments {
+        Arguments::Norm(a) => of_norm(a, element),
+        Arguments::Attention(a) => of_attention(a, element),
+        Arguments::Rotary(a) => of_rotary(a, size),
+        Arguments::Elementwise(a) => of_elementwise(a, element),
+        Arguments::Gather(a) => {
+            let (rows, bytes) = (count(a.rows), a.bytes.unsigned_abs());
+            let table = of_matrix(a.table, count(a.entries), bytes, 1, false);
+            let table = Region { bytes: rows * bytes, ..table };
+            vec![table, of_vector(a.index, rows, 4), of_matrix(a.y, rows, bytes, 1, true)]
+        }
+        Arguments::Permute(a) => of_permute(a),
+        Arguments::Cast(a) => {
+            let (rows, columns) = (count(a.rows), count(a.columns));
+            let size = |element: u32| if element == Element::F32 as u32 { 4 } else { 2 };
+            vec![of_matrix(a.x, rows, columns, size(a.from), false), of_matrix(a.y, rows, columns, size(a.to), true)]
+        }
+        Arguments::Euler(a) => {
+            let (rows, columns) = (count(a.rows), count(a.columns));
+            let out = Matrix { address: a.out, stride: i64::from(a.columns) };
+            vec![
+                of_vector(a.actions, rows * columns, 4),
+                of_matrix(a.velocity, rows, columns, size, false),
+                of_vector(a.dt, 1, 4),
+                of_vector(a.strength, rows, 4),
+                of_matrix(out, rows, columns, 4, true),
+            ]
+        }
+    }
+}
+
+fn of_norm(a: &NormArguments, element: Element) -> Vec<Region> {
+    let (rows, columns, size) = (count(a.rows), count(a.groups) * count(a.width), bytes_of(element));
+    let mut out = vec![of_matrix(a.x, rows, columns, size, false)];
+    if a.parts.first.address != 0 {
+        of_parts(&a.parts, rows, columns, element, &mut out);
+    }
+    out.extend([a.weight, a.bias, a.gain, a.shift].map(|address| of_vector(address, count(a.width), size)));
+    out.extend([a.sum, a.y].map(|matrix| of_matrix(matrix, rows, columns, size, true)));
+    out
+}
+
+fn of_attention(a: &AttentionArguments, element: Element) -> Vec<Region> {
+    let size = bytes_of(element);
+    let by_head = |address, rows: u64, row: i64, heads: i32, head: i64| {
+        let (dim, heads) = (count(a.dim), count(heads));
+        let last = rows.saturating_sub(1) * row.unsigned_abs() + heads.saturating_sub(1) * head.unsigned_abs();
+        let span = if rows == 0 { 0 } else { (last + dim) * size };
+        Region { address, span, bytes: rows * heads * dim * size, written: false }
+    };
+    let (queries, keys) = (count(a.groups) * count(a.rows), count(a.groups) * count(a.keys));
+    let mut out = vec![
+        by_head(a.k, keys, a.k_row, a.kv_heads, a.k_head),
+        by_head(a.v, keys, a.v_row, a.kv_heads, a.v_head),
+        Region { written: true, ..by_head(a.out, queries, a.out_row, a.heads, i64::from(a.dim)) },
+    ];
+    if a.parts.first.address == 0 {
+        out.push(by_head(a.q, queries, a.q_row, a.heads, a.q_head));
+    } else {
+        of_parts(&a.parts, queries, count(a.heads) * count(a.dim), element, &mut out);
+    }
+    out
+}
+
+fn of_rotary(a: &RotaryArguments, size: u64) -> Vec<Region> {
+    let (rows, columns, dim) = (count(a.rows), count(a.heads) * count(a.dim), count(a.dim));
+    vec![
+        of_matrix(a.x, rows, columns, size, false),
+        of_matrix(a.cos, count(a.group), dim, size, false),
+        of_matrix(a.sin, count(a.group), dim, size, false),
+        of_vector(a.norm, dim, size),
+        of_matrix(a.y, rows, columns, size, true),
+    ]
+}
+
+fn of_elementwise(a: &ElementwiseArguments, element: Element) -> Vec<Region> {
+    let (rows, columns, size) = (count(a.rows), count(a.columns), bytes_of(element));
+    let mut out = vec![
+        of_matrix(a.x, rows, columns, size, false),
+        of_matrix(a.by, rows, columns, size, false),
+        of_matrix(a.add, count(a.add_rows).min(rows), columns, size, false),
+        of_matrix(a.y, rows, columns, size, true),
+    ];
+    if a.parts.first.address != 0 {
+        of_parts(&a.parts, rows, columns, element, &mut out);
+    }
+    out
+}
+
+fn of_permute(a: &PermuteArguments) -> Vec<Region> {
+    let size = count(a.size);
+    let elements: u64 = a.dims.iter().map(|n| count(*n)).product();
+    let last: u64 = a.dims.iter().zip(a.strides).map(|(n, s)| count(*n).saturating_sub(1) * s.unsigned_abs()).sum();
+    let bytes = elements * size;
+    let x = Region { address: a.x, span: if elements == 0 { 0 } else { (last + 1) * size }, bytes, written: false };
+    vec![x, Region { address: a.y, span: bytes, bytes, written: true }]
+}

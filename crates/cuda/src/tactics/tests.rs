@@ -1,0 +1,197 @@
+use std::cell::Cell;
+
+use super::*;
+use crate::launch::Matrix;
+
+fn machine() -> Machine {
+    let text = |text: &str| text.to_owned();
+    Machine {
+        device: text("NVIDIA Thor"),
+        compute_capability: text("11.0"),
+        driver: text("580.00"),
+        cublaslt: text("130000"),
+    }
+}
+
+fn key(rows: i32, follows: Follows) -> Key {
+    let (element, epilogue) = (Element::F16, Epilogue::None);
+    Key { element, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
+}
+
+fn tactic(parts: u32, microseconds: f64) -> Tactic {
+    Tactic { split: Split { parts, single: false }, algorithm: vec![0, 7, 0xab, 0xff], microseconds }
+}
+
+fn tactics() -> Tactics {
+    let mut tactics = Tactics::new(machine());
+    tactics.insert(key(51, Follows::Norm), tactic(4, 7.5));
+    tactics.insert(key(51, Follows::Value), tactic(1, 8.25));
+    tactics
+}
+
+fn product(key: Key, parts: i32) -> Product {
+    let Key { element, from, to, transposed, epilogue, follows, rows } = key;
+    let (x, y) = (Matrix::default(), Matrix::default());
+    let (weight, bias, apart, single) = (0, 0, 0, false);
+    Product { element, x, weight, bias, y, rows, from, to, transposed, epilogue, parts, apart, single, follows }
+}
+
+/// Writes `text` to a file and reads it as tactics.
+fn read(text: &str) -> Result<Tactics, TacticsError> {
+    let dir = tempfile::tempdir().expect("scratch");
+    let path = dir.path().join("tactics.json");
+    std::fs::write(&path, text).expect("a file");
+    Tactics::read(&path, &machine())
+}
+
+fn written(tactics: &Tactics) -> String {
+    let dir = tempfile::tempdir().expect("scratch");
+    let path = dir.path().join("tactics.json");
+    tactics.write(&path).expect("writes");
+    std::fs::read_to_string(&path).expect("text")
+}
+
+#[test]
+fn a_file_gives_back_what_was_measured_and_is_always_the_same() {
+    let text = written(&tactics());
+    assert_eq!(read(&text).expect("reads"), tactics());
+    let mut reversed = Tactics::new(machine());
+    reversed.insert(key(51, Follows::Value), tactic(1, 8.25));
+    reversed.insert(key(51, Follows::Norm), tactic(4, 7.5));
+    assert_eq!(written(&reversed), text);
+}
+
+#[test]
+fn choices_of_another_machine_or_version_are_refused_by_name() {
+    let text = written(&tactics());
+    for (here, there, named) in [
+        ("NVIDIA Thor", "NVIDIA Orin", "device"),
+        ("11.0", "8.7", "compute capability"),
+        ("580.00", "540.00", "driver"),
+        ("130000", "120600", "cuBLASLt"),
+        ("\"format\": 1", "\"format\": 2", "format"),
+    ] {
+        let found = read(&text.replace(here, there));
+        assert!(matches!(&found, Err(TacticsError::Other { what, .. }) if *what == named), "{named}: {found:?}");
+    }
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let text = written(&tactics());
+    for (good, bad) in [
+        ("0007abff", "0007abf"),
+        ("0007abff", "0007abfg"),
+        ("\"parts\": 4", "\"parts\": 5"),
+        ("\"parts\": 4", "\"parts\": 0"),
+        ("7.5", "-7.5"),
+        ("7.5", "null"),
+        ("\"rows\": 51", "\"rows\": 0"),
+        ("\"f16\"", "\"f8\""),
+        ("\"tactics\"", "\"choices\""),
+        ("}", ""),
+    ] {
+        let found = read(&text.replace(good, bad));
+        assert!(matches!(found, Err(TacticsError::Damaged { .. })), "{bad}: {found:?}");
+    }
+    assert!(matches!(read(&"00".repeat(10)), Err(TacticsError::Damaged { .. })));
+}
+
+#[test]
+fn an_unusable_file_is_as_none_but_says_why() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let path = dir.path().join("tactics.json");
+    let (found, why) = Tactics::read_or_new(&path, &machine());
+    assert!(found.is_empty() && why.is_none(), "no file is no fault");
+    std::fs::write(&path, "{").expect("a file");
+    let (found, why) = Tactics::read_or_new(&path, &machine());
+    assert!(found.is_empty() && matches!(why, Some(TacticsError::Damaged { .. })));
+    let (found, why) = Tactics::read_or_new(dir.path(), &machine());
+    assert!(found.is_empty() && matches!(why, Some(TacticsError::Io { .. })), "a folder");
+}
+
+#[test]
+fn newer_measurements_replace_older_ones_of_the_same_machine() {
+    let mut both = tactics();
+    let mut newer = Tactics::new(machine());
+    newer.insert(key(51, Follows::Norm), tactic(2, 6.0));
+    newer.insert(key(41, Follows::Norm), tactic(8, 5.0));
+    assert!(both.merge(newer.clone()));
+    assert_eq!((both.len(), both.get(&key(51, Follows::Norm))), (3, Some(&tactic(2, 6.0))));
+    let mut other = Tactics::new(Machine { driver: "1".to_owned(), ..machine() });
+    assert!(!other.merge(newer) && other.is_empty());
+}
+
+#[test]
+fn a_length_that_was_not_measured_takes_the_nearest() {
+    let mut tactics = tactics();
+    tactics.insert(key(80, Follows::Norm), tactic(2, 9.0));
+    let split = |rows| tactics.split(&key(rows, Follows::Norm)).parts;
+    assert_eq!([51, 60, 66, 79, 160].map(split), [4, 4, 2, 2, 2]);
+    assert_eq!([25, 161].map(split), [1, 1], "more than twice or less than half");
+    assert_eq!(tactics.split(&key(51, Follows::Attention)), Split::WHOLE, "another follower");
+    let algorithm = |key, parts| tactics.algorithm(&product(key, parts));
+    assert_eq!(algorithm(key(52, Follows::Norm), 4), Some([0, 7, 0xab, 0xff].as_slice()));
+    assert_eq!(algorithm(key(52, Follows::Norm), 2), None, "measured for another division");
+}
+
+/// Times by a rule; counts what is timed.
+struct Fake<F> {
+    time: F,
+    timed: Cell<usize>,
+}
+
+impl<F: Fn(&Key, Split, u8) -> Option<f64>> Measure for Fake<F> {
+    type Error = &'static str;
+
+    fn algorithms(&mut self, _: &Key, _: Split) -> Result<Vec<Vec<u8>>, Self::Error> {
+        Ok(vec![vec![1], vec![2]])
+    }
+
+    fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Self::Error> {
+        self.timed.set(self.timed.get() + 1);
+        if key.rows == 13 { Err("lost") } else { Ok((self.time)(key, split, algorithm[0])) }
+    }
+}
+
+#[test]
+fn the_fastest_that_runs_is_kept_and_measured_once() {
+    let time = |_: &Key, split: Split, algorithm: u8| match (split.parts, split.single, algorithm) {
+        (6, true, 2) => Some(3.0),
+        (6, true, _) => Some(f64::NAN),
+        (8, ..) => None,
+        _ => Some(4.0),
+    };
+    let mut fake = Fake { time, timed: Cell::new(0) };
+    let mut tactics = Tactics::new(machine());
+    let keys = [key(51, Follows::Norm), key(51, Follows::Value)];
+    assert_eq!(tactics.measure(keys, &mut fake), Ok(vec![]));
+    let best = Tactic { split: Split { parts: 6, single: true }, algorithm: vec![2], microseconds: 3.0 };
+    assert_eq!(tactics.get(&keys[0]), Some(&best));
+    let first = Tactic { split: Split::WHOLE, algorithm: vec![1], microseconds: 4.0 };
+    assert_eq!(tactics.get(&keys[1]), Some(&first), "of equal ones the first");
+    let timed = fake.timed.get();
+    assert_eq!(tactics.measure(keys, &mut fake), Ok(vec![]));
+    assert_eq!(fake.timed.get(), timed);
+    assert_eq!(tactics.measure([key(13, Follows::Value)], &mut fake), Err("lost"));
+    assert_eq!(tactics.len(), 2, "what was chosen before stays");
+}
+
+#[test]
+fn a_product_that_nothing_runs_is_reported() {
+    let mut fake = Fake { time: |_: &Key, _, _| None, timed: Cell::new(0) };
+    let mut tactics = Tactics::new(machine());
+    let key = key(7, Follows::Value);
+    assert_eq!(tactics.measure([key, key], &mut fake), Ok(vec![key]));
+    assert!(tactics.is_empty());
+}
+
+#[test]
+fn divisions_leave_whole_loads_and_only_where_something_adds_them() {
+    let parts = |key: Key| splits(&key).iter().map(|split| (split.parts, split.single)).collect::<Vec<_>>();
+    assert_eq!(parts(key(51, Follows::Value)), [(1, false)]);
+    assert_eq!(parts(key(51, Follows::Norm)).len(), 12);
+    assert_eq!(parts(Key { from: 48, ..key(51, Follows::Norm) }).last(), Some(&(6, true)), "8 would leave 6 channels");
+    let single = Key { element: Element::F32, from: 16, ..key(51, Follows::Attention) };
+    assert_eq!(parts(single), [(1, false), (2, false)]);
+}

@@ -1,0 +1,81 @@
+//! Whole inferences: vision, language, fusion where there is one, context and the denoising steps, chained by name.
+
+use std::collections::BTreeMap;
+
+use vla_base::tensor::DType;
+use vla_cuda::tactics::Split;
+use vla_engines::Symbols;
+use vla_export::Family;
+use vla_export::family::{N1D6, N1D7};
+
+use super::demo::{Policy, sizes};
+use super::run::{Network, Random, Tensors};
+
+const STEPS: usize = 2;
+
+type Named = BTreeMap<String, Vec<f64>>;
+
+/// Runs one stage on what there is, and adds its outputs.
+fn stage(network: &Network, named: &mut Named, run: &impl Fn(&Network, &Tensors) -> Tensors) {
+    let name = |value: &usize| network.program.values[*value].name.clone();
+    let inputs = network.program.inputs.iter().map(|input| named[&name(input)].clone()).collect();
+    let outputs = run(network, &inputs);
+    named.extend(network.program.outputs.iter().map(name).zip(outputs));
+}
+
+/// The actions of a whole inference.
+fn infer(policy: &Policy, host: &Named, run: &impl Fn(&Network, &Tensors) -> Tensors) -> Vec<f64> {
+    let mut named = host.clone();
+    for (name, network) in &policy.stages {
+        for _ in 0..if *name == "step" { STEPS } else { 1 } {
+            stage(network, &mut named, run);
+            if let Some(next) = named.remove("next_actions") {
+                named.insert("actions".to_owned(), next);
+            }
+        }
+    }
+    named.remove("actions").unwrap()
+}
+
+/// Random values of everything that no stage makes.
+fn host(policy: &Policy, symbols: &Symbols, random: &mut Random) -> Named {
+    let mut host = Named::new();
+    for (_, network) in &policy.stages {
+        let inputs = network.inputs(symbols, random);
+        for (input, values) in network.program.inputs.iter().zip(inputs) {
+            host.entry(network.program.values[*input].name.clone()).or_insert(values);
+        }
+    }
+    host
+}
+
+/// Compares the actions of inferences of two lengths.
+fn check(family: &'static Family, dtype: DType) {
+    let (policy, mut random) = (Policy::new(family, dtype), Random(2));
+    for (text, rows, parts) in [(21, 83, 1), (38, 99, 4)] {
+        let symbols = sizes(text, rows);
+        let host = host(&policy, &symbols, &mut random);
+        let split = Split { parts, single: false };
+        let found = infer(&policy, &host, &|network, inputs| network.emulated(&symbols, inputs, split));
+        let expected = infer(&policy, &host, &|network, inputs| network.expected(&symbols, inputs));
+        let (_, step) = policy.stages.last().unwrap();
+        let change = |to: &[f64]| to.iter().zip(&host["actions"]).map(|(to, from)| to - from).collect::<Vec<_>>();
+        let what = format!("{}, {text} of {rows} rows, {parts} parts", policy.name);
+        step.compare(&change(&found), &change(&expected), &what);
+    }
+}
+
+#[test]
+fn inferences_of_n1d6_in_single_precision() {
+    check(&N1D6, DType::F32);
+}
+
+#[test]
+fn inferences_of_n1d6_in_half_precision() {
+    check(&N1D6, DType::F16);
+}
+
+#[test]
+fn inferences_of_n1d7_in_half_precision() {
+    check(&N1D7, DType::F16);
+}

@@ -1,0 +1,153 @@
+//! A program on the emulated device and in double precision.
+#![allow(unsafe_code)]
+
+use vla_base::tensor::DType;
+use vla_cuda::launch::Address;
+use vla_cuda::plan::{Bases, Plan, WeightLayout};
+use vla_cuda::tactics::Split;
+use vla_engines::Symbols;
+use vla_engines::operations::Program;
+use vla_engines::operations::evaluate::evaluate;
+
+use super::device::{Block, decode, encode, run};
+
+/// SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// -1 to 1.
+    pub(crate) fn value(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+}
+
+/// A program with its weights.
+pub(crate) struct Network {
+    pub(crate) program: Program,
+    /// Elements of each weight.
+    pub(crate) weights: Vec<Vec<f64>>,
+}
+
+/// Elements of inputs, and of outputs, in order.
+pub(crate) type Tensors = Vec<Vec<f64>>;
+
+impl Network {
+    pub(crate) fn count(&self, value: usize, symbols: &Symbols) -> usize {
+        self.program.dims(symbols).unwrap()[value].iter().product()
+    }
+
+    pub(crate) fn dtypes(&self, values: &[usize]) -> Vec<DType> {
+        values.iter().map(|value| self.program.values[*value].dtype).collect()
+    }
+
+    /// Random inputs that its element types hold; indices are mostly rows that there are.
+    pub(crate) fn inputs(&self, symbols: &Symbols, random: &mut Random) -> Tensors {
+        let input = |value: &usize| {
+            let dtype = self.program.values[*value].dtype;
+            let one = |_| match dtype {
+                DType::I32 => random.below(60) as f64 - 2.0,
+                _ => random.value(),
+            };
+            let values: Vec<f64> = (0..self.count(*value, symbols)).map(one).collect();
+            decode(&encode(&values, dtype), dtype)
+        };
+        self.program.inputs.iter().map(input).collect()
+    }
+
+    /// The outputs in double precision, values rounded to their element types.
+    pub(crate) fn expected(&self, symbols: &Symbols, inputs: &Tensors) -> Tensors {
+        let values = evaluate(&self.program, &self.weights, inputs, symbols, true).unwrap();
+        self.program.outputs.iter().map(|output| values[*output].clone()).collect()
+    }
+
+    /// The outputs of the plan's launches. The arena is poisoned before; nothing but arena and outputs is written.
+    pub(crate) fn emulated(&self, symbols: &Symbols, inputs: &Tensors, split: Split) -> Tensors {
+        let layout = WeightLayout::new(&self.program);
+        let weights = self.block_of_weights(&layout);
+        let plan = Plan::new(&self.program, &layout, symbols, &split).unwrap();
+        let arena = Block::new(usize::try_from(plan.arena_bytes()).unwrap());
+        let given: Vec<Vec<u8>> =
+            inputs.iter().zip(self.dtypes(&self.program.inputs)).map(|(input, dtype)| encode(input, dtype)).collect();
+        let sources: Vec<Block> = given.iter().map(|bytes| Block::of(bytes)).collect();
+        let bytes = |output: &usize| self.count(*output, symbols) * self.program.values[*output].dtype.size();
+        let results: Vec<Block> = self.program.outputs.iter().map(|output| Block::new(bytes(output))).collect();
+        let addresses = |blocks: &[Block]| blocks.iter().map(Block::address).collect::<Vec<Address>>();
+        let (from, to) = (addresses(&sources), addresses(&results));
+        let bases = Bases { weights: weights.address(), arena: arena.address(), inputs: &from, outputs: &to };
+        let launches = plan.launches(&bases).unwrap();
+        let before = weights.bytes().to_vec();
+        let written =
+            [&arena].into_iter().chain(&results).map(|block| (block.address(), block.bytes().len())).collect();
+        // SAFETY: all blocks are alive, and as large as the plan says.
+        unsafe { run(&launches, &written) };
+        assert!(weights.bytes() == before && sources.iter().zip(&given).all(|(block, bytes)| block.bytes() == bytes));
+        let whole = |block: &Block| assert!(block.is_whole(), "memory around a block was written");
+        [&weights, &arena].into_iter().chain(&sources).chain(&results).for_each(whole);
+        let dtypes = self.dtypes(&self.program.outputs);
+        results.iter().zip(dtypes).map(|(block, dtype)| decode(block.bytes(), dtype)).collect()
+    }
+
+    fn block_of_weights(&self, layout: &WeightLayout) -> Block {
+        let mut block = Block::new(usize::try_from(layout.bytes()).unwrap());
+        for (index, (weight, elements)) in self.program.weights.iter().zip(&self.weights).enumerate() {
+            let bytes = encode(elements, weight.dtype);
+            let at = usize::try_from(layout.offset(index)).unwrap();
+            block.bytes_mut()[at..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        for range in layout.cleared() {
+            block.bytes_mut()[range.start as usize..range.end as usize].fill(0);
+        }
+        block
+    }
+
+    /// Compares emulated outputs with those in double precision.
+    pub(crate) fn check(&self, symbols: &Symbols, inputs: &Tensors, split: Split, what: &str) {
+        let (found, expected) = (self.emulated(symbols, inputs, split), self.expected(symbols, inputs));
+        for ((found, expected), output) in found.iter().zip(&expected).zip(&self.program.outputs) {
+            let name = &self.program.values[*output].name;
+            self.compare(found, expected, &format!("{what}, {split:?}, {name}"));
+        }
+    }
+
+    pub(crate) fn compare(&self, found: &[f64], expected: &[f64], what: &str) {
+        let difference = Difference::of(found, expected);
+        let half = self.program.values.iter().any(|value| matches!(value.dtype, DType::F16 | DType::BF16));
+        let bfloat = self.program.values.iter().any(|value| value.dtype == DType::BF16);
+        let (relative, cosine) = match (half, bfloat) {
+            (false, _) => (1e-5, 1.0 - 1e-9),
+            (true, false) => (4e-3, 0.99999),
+            (true, true) => (3e-2, 0.9995),
+        };
+        assert!(difference.relative <= relative && difference.cosine >= cosine, "{what}: {difference:?}");
+    }
+}
+
+/// How far two tensors are apart.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// Norm of the difference over the norm of the expected one.
+    pub(crate) relative: f64,
+    pub(crate) cosine: f64,
+}
+
+impl Difference {
+    pub(crate) fn of(found: &[f64], expected: &[f64]) -> Self {
+        assert_eq!(found.len(), expected.len());
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let apart: Vec<f64> = found.iter().zip(expected).map(|(a, b)| a - b).collect();
+        let length = dot(expected, expected).sqrt();
+        let relative = dot(&apart, &apart).sqrt() / length.max(1e-30);
+        Self { relative, cosine: dot(found, expected) / (dot(found, found).sqrt() * length).max(1e-30) }
+    }
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# scripts/check_kernels.sh [ARCHITECTURE...]: compiles the CUDA kernels for every architecture that nvcc knows (or 87 90 alone) and
+# prints the registers of each, then the occupancy of GR00T's launches on an Orin NX (sm_87, 8 multiprocessors). No GPU is needed.
+#
+# Exit code 1 where a kernel has a stack frame, spills registers or declares static shared memory; 0 otherwise, also without nvcc
+# (NVCC, or on PATH), which it says.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$root"
+
+nvcc=${NVCC:-nvcc}
+if ! command -v "$nvcc" > /dev/null; then
+  say "SKIPPED: $nvcc was not found. Set NVCC or put nvcc on PATH to check the CUDA kernels."
+  exit 0
+fi
+known=$("$nvcc" --list-gpu-code | sed 's/^sm_//')
+architectures=()
+for architecture in "${@:-80 86 87 89 90 120}"; do
+  for one in $architecture; do
+    if grep -qx "$one" <<< "$known"; then architectures+=("$one"); else say "SKIPPED: this nvcc does not know sm_$one."; fi
+  done
+done
+[ ${#architectures[@]} -gt 0 ] || die "No architecture to compile for." "This nvcc knows: $(tr '\n' ' ' <<< "$known")"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$nvcc" --version | tail -n 2 | head -n 1
+
+# Lines of: architecture, kernel, registers, bytes of stack frame, of spilled registers, of static shared memory.
+for architecture in "${architectures[@]}"; do
+  "$nvcc" -std=c++17 -O3 -cubin -gencode "arch=compute_$architecture,code=sm_$architecture" -Xptxas -v \
+    -o "$work/$architecture.cubin" crates/cuda/kernels/kernels.cu 2> "$work/log" || die "The kernels do not compile for sm_$architecture." "$(cat "$work/log")"
+  awk -v architecture="$architecture" '
+    /Compiling entry function/ { split($0, quoted, "\x27"); kernel = quoted[2] }
+    /bytes stack frame/ { for (i = 2; i <= NF; i++) if ($i == "bytes") { if ($(i + 1) == "stack") stack = $(i - 1); else spilled += $(i - 1) } }
+    /Used [0-9]+ registers/ {
+      shared = 0
+      for (i = 2; i <= NF; i++) { if ($i ~ /^registers/) registers = $(i - 1); if ($i == "bytes" && $(i + 1) ~ /^smem/) shared = $(i - 1) }
+      print architecture, kernel, registers, stack, spilled + 0, shared
+      spilled = 0
+    }' "$work/log" >> "$work/usage"
+done
+
+echo
+echo "Registers of a thread:"
+echo
+awk '
+  { registers[$2, $1] = $3; kernels[$2]; if (!($1 in seen)) { seen[$1]; order[++n] = $1 } }
+  END {
+    line = "| kernel |"; rule = "|---|"
+    for (i = 1; i <= n; i++) { line = line " sm_" order[i] " |"; rule = rule "---:|" }
+    print line; print rule
+    for (kernel in kernels) {
+      line = "| `" kernel "` |"
+      for (i = 1; i <= n; i++) line = line " " registers[kernel, order[i]] " |"
+      print line | "sort -V"
+    }
+  }' "$work/usage"
+
+echo
+for architecture in "${architectures[@]}"; do
+  echo "sm_$architecture: $(grep -c "^$architecture " "$work/usage") kernels, $(($(stat -c %s "$work/$architecture.cubin") / 1024)) KiB"
+done
+if awk '$4 + $5 + $6 > 0 { print "sm_" $1, $2 ": stack frame", $4, "bytes, spilled", $5, "bytes, static shared memory", $6, "bytes"; bad = 1 }
+        END { exit bad }' "$work/usage"; then
+  echo "No kernel has a stack frame, spilled registers or static shared memory."
+else
+  exit 1
+fi
+
+# sm_87: 65536 registers (given to a warp in units of 256), 48 warps, 16 blocks and 164 KiB of shared memory (1 KiB of it reserved for
+# each block) a multiprocessor.
+if grep -q "^87 " "$work/usage"; then
+  echo
+  echo "GR00T's launches on sm_87 with 8 multiprocessors:"
+  echo
+  cargo run -q -p vla_cuda --example gr00t_launches -- 8 > "$work/launches"
+  echo "| launch | kernel | blocks | threads | shared, bytes | registers | blocks a multiprocessor | warps, of 48 | waves |"
+  echo "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+  awk -F'\t' -v usage="$work/usage" '
+    BEGIN { while ((getline line < usage) > 0) { split(line, part, " "); if (part[1] == 87) registers[part[2]] = part[3] } }
+    function least(a, b) { return a < b ? a : b }
+    {
+      warps = $4 / 32; of_warp = int((registers[$2] * 32 + 255) / 256) * 256
+      resident = least(16, int(48 / warps))
+      resident = least(resident, int(int(65536 / of_warp) / warps))
+      resident = least(resident, int(164 * 1024 / (int(($5 + 127) / 128) * 128 + 1024)))
+      printf "| %s | `%s` | %d | %d | %d | %d | %d | %d | %.1f |\n", $1, $2, $3, $4, $5, registers[$2], resident, resident * warps, $3 / (8 * resident)
+    }' "$work/launches"
+fi

@@ -1,0 +1,70 @@
+//! What engine kind cuda alone does.
+
+use std::fs;
+
+use vla_base::tensor::DType;
+use vla_engines::provenance::Reason;
+use vla_engines::{EngineKind, Error};
+
+use super::bench::{Bench, Kind, Load};
+use super::given::{Given, assert_same_bits};
+use super::policy::{chunk_of, load, observation};
+
+fn open() -> Option<Bench> {
+    Bench::open(Kind::Cuda(DType::F16))
+}
+
+#[test]
+fn forty_chunks_of_one_observation_are_the_same_bit_by_bit_also_after_a_load() {
+    let Some(bench) = open() else { return };
+    let spec = bench.spec();
+    let seen = observation(&spec, "pick up the red cube", 0);
+    let mut policy = load(&spec, EngineKind::Cuda);
+    let first = chunk_of(&mut policy, &seen, 11, 4);
+    for round in 1..20 {
+        assert_same_bits(&chunk_of(&mut policy, &seen, 11, 4), &first, &format!("round {round}"));
+    }
+    drop(policy);
+    // With the algorithms that were measured and kept by the first load.
+    let mut policy = load(&spec, EngineKind::Cuda);
+    for round in 20..40 {
+        assert_same_bits(&chunk_of(&mut policy, &seen, 11, 4), &first, &format!("round {round}"));
+    }
+}
+
+#[test]
+fn tactics_are_kept_beside_the_list_and_damaged_ones_are_measured_again() {
+    let Some(bench) = open() else { return };
+    let stages = bench.stages();
+    let kept = |at: usize| {
+        let mut name = stages[at].file.clone().into_os_string();
+        name.push(".tactics.json");
+        std::path::PathBuf::from(name)
+    };
+    let given = Given::usual(&bench);
+    let prepare = || bench.load(Load::default()).prepare(&given.symbols(), given.steps).expect("prepared");
+    prepare();
+    let text = fs::read(kept(0)).expect("tactics were kept");
+    fs::write(kept(0), &text[..text.len() / 2]).expect("cut");
+    prepare();
+    let again: serde_json::Value = serde_json::from_slice(&fs::read(kept(0)).expect("kept")).expect("whole again");
+    assert!(again["tactics"].as_array().is_some_and(|tactics| !tactics.is_empty()), "{again}");
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_before_they_are_loaded() {
+    let Some(bench) = open() else { return };
+    let admission = vla_engines::Admission { budget: Some(1 << 20), ..Default::default() };
+    let refused = bench.load_stages(&bench.stages(), Load { admission, ..Load::default() }, &mut |_| {});
+    assert!(matches!(refused.err(), Some(Error::DoesNotFit(_))));
+}
+
+#[test]
+fn a_list_of_another_network_is_refused_before_anything_is_loaded() {
+    let Some(bench) = open() else { return };
+    let stages = bench.stages();
+    fs::copy(&stages[0].file, &stages[1].file).expect("copied");
+    let refused = bench.load_stages(&stages, Load::default(), &mut |_| panic!("something was loaded")).err();
+    let Some(Error::Provenance { rejections }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(rejections[0].reason, Reason::Operations(_)) && rejections.len() == 1, "{rejections:?}");
+}
