@@ -74,6 +74,20 @@ struct AttentionBlock {
     }
   }
 
+  // Queries that are neither parts nor have a bias, without a stop for each of a thread's chunks.
+  __device__ __forceinline__ bool queries_are_plain() const {
+    return a.q && !a.parts.first.address && !a.parts.bias && a.dim % kChunk == 0 && is_aligned<T>(a.q, a.q_row | a.q_head);
+  }
+  __device__ __forceinline__ void copy_queries() const {
+    const T *from = pointer<const T>(a.q) + (static_cast<int64_t>(group) * a.rows + first_row) * a.q_row + head * a.q_head;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < Shape::kQueries * (dim / kChunk); i += Shape::kThreads) {
+      const int row = i / (dim / kChunk), channel = i % (dim / kChunk) * kChunk;
+      const bool exists = first_row + row < a.rows && channel < a.dim;
+      const T *chunk = exists ? from + row * a.q_row + channel : pointer<const T>(a.q);
+      copy_async_16(queries + row * Shape::kStride + channel, chunk, exists);
+    }
+  }
   // Queries, with parts and bias, rounded to T.
   template <int n>
   __device__ __forceinline__ void load_queries() const {
@@ -234,25 +248,35 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
   const AttentionBlock<T, dim, query_warps, key_warps> block(a);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, query_warp = warp / key_warps, key_warp = warp % key_warps;
   const int tiles = (block.keys + Shape::kTile - 1) / Shape::kTile;
-  constexpr int kFirst = Shape::kMerged ? Shape::kStages : Shape::kStages - 1;  // stages that are free before the queries are read
-
   if (!a.early_keys) wait_for_launch_before();
+  if constexpr (Shape::kMerged) {
 #pragma unroll 1
-  for (int tile = 0; tile < kFirst; tile++) {
-    if (tile < tiles) block.load_tile(tile);
-    copy_async_commit();
+    for (int tile = 0; tile < Shape::kStages; tile++) {
+      if (tile < tiles) block.load_tile(tile);
+      copy_async_commit();
+    }
+  } else {
+    block.load_tile(0);  // the queries are where the next one comes
   }
   if (a.early_keys) wait_for_launch_before();
-  if (a.dim % kChunk == 0 && is_aligned<T>(a.q, a.q_row | a.q_head) && is_aligned<T>(a.parts))
-    block.template load_queries<kChunk>();
-  else
-    block.template load_queries<1>();
+  if (!Shape::kMerged && block.queries_are_plain()) {
+    block.copy_queries();
+    copy_async_commit();
+    copy_async_wait<0>();
+  } else {
+    if (a.dim % kChunk == 0 && is_aligned<T>(a.q, a.q_row | a.q_head) && is_aligned<T>(a.parts))
+      block.template load_queries<kChunk>();
+    else
+      block.template load_queries<1>();
+    if constexpr (!Shape::kMerged) copy_async_commit();
+  }
   __syncthreads();
   AttentionRows<T, dim, Shape::kUnit, Shape::kStride> rows;
   rows.start(block.queries + query_warp * 16 * Shape::kStride);
   if constexpr (!Shape::kMerged) {
+    static_assert(Shape::kStages == 2);
     __syncthreads();
-    if (kFirst < tiles) block.load_tile(kFirst);
+    if (tiles > 1) block.load_tile(1);
     copy_async_commit();
   }
 

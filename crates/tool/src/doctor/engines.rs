@@ -81,10 +81,7 @@ pub(super) fn operations(stage: &Stage, required: bool) -> Option<Finding> {
     let finding = match provenance::operations(stage) {
         Ok((program, _)) => {
             let count = program.operations.len();
-            Finding::ok(
-                CHECK,
-                format!("{}: {count} operations of this network, {}", stage.file.display(), stage.precision),
-            )
+            Finding::ok(CHECK, format!("{}: {count} operations, of this network", stage.file.display()))
         }
         Err(error) => {
             let (text, todo) = match &error {
