@@ -7,7 +7,7 @@
 //! that follows; what the library cannot apply to a product's result is an elementwise kernel.
 
 use vla_engines::Symbols;
-use vla_engines::operations::Program;
+use vla_engines::operations::{Program, Value};
 
 use crate::launch::{Address, Launch, Product};
 use crate::tactics::Choose;
@@ -34,7 +34,7 @@ pub use weights::WeightLayout;
 
 use arena::Piece;
 use lower::Lowering;
-use memory::{Home, Storage, View, for_each_address};
+use memory::{Home, MOST_OFFSET, Storage, View, for_each_address};
 use operand::Sizes;
 
 /// Launches of a network for one set of sizes.
@@ -74,6 +74,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         program.check().map_err(PlanError::Program)?;
         let dims = program.dims(symbols).map_err(PlanError::Program)?;
+        check_bytes(program, layout, &dims)?;
         let sizes = Sizes { symbols, dims };
         let mut lowering = Lowering::new(program, layout, &sizes, choose);
         lowering.all()?;
@@ -132,6 +133,20 @@ impl Plan {
     /// Figures about the plan.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
+    }
+}
+
+/// Whether every offset fits an address before there are addresses: no device has this much memory.
+fn check_bytes(program: &Program, layout: &WeightLayout, dims: &[Vec<usize>]) -> Result<(), PlanError> {
+    // A product in parts takes a multiple of its value.
+    const MOST: u64 = MOST_OFFSET >> 8;
+    let bytes = |(value, dims): (&Value, &Vec<usize>)| {
+        dims.iter().fold(value.dtype.size() as u64, |product, n| product.saturating_mul(*n as u64))
+    };
+    let values = program.values.iter().zip(dims).map(bytes);
+    match values.chain([layout.bytes()]).find(|bytes| *bytes > MOST) {
+        Some(bytes) => Err(PlanError::Program(format!("expected values of at most {MOST} bytes, found {bytes}"))),
+        None => Ok(()),
     }
 }
 

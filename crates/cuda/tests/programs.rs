@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod programs {
+    mod damaged;
     mod demo;
     mod device;
     mod figures;

@@ -9,6 +9,7 @@ use serde::Serialize;
 mod engine;
 mod layers;
 mod network;
+mod operations;
 mod products;
 
 #[cfg(feature = "tensorrt")]
@@ -16,10 +17,12 @@ pub use engine::loaded;
 pub use engine::{EngineReport, Loaded, LoadedTensor, Verdict};
 pub use layers::{LayerCount, Layers};
 pub use network::{DataFile, NetworkReport, Operator, Parameters};
+pub use operations::OperationsReport;
 pub use products::{FloatingProduct, PolicyReport, Products, StageProducts};
 
 use vla_engines::onnx;
 use vla_engines::onnx::Network;
+use vla_engines::operations::ProgramError;
 use vla_engines::provenance::{DeviceIdentity, Provenance};
 use vla_policy::spec::POLICY_FILE;
 
@@ -51,6 +54,9 @@ pub enum Error {
         /// File type by its first bytes.
         looks: String,
     },
+    /// The file is named as a list of operations and is not a valid one.
+    #[error(transparent)]
+    Operations(#[from] ProgramError),
     /// The policy, or one of its networks, cannot be read.
     #[error(transparent)]
     Policy(vla_engines::Cause),
@@ -75,11 +81,13 @@ pub enum Report {
     Network(Box<NetworkReport>),
     /// An engine.
     Engine(Box<EngineReport>),
+    /// A list of operations (engine kind cuda).
+    Operations(Box<OperationsReport>),
     /// The networks of a policy.
     Policy(Box<PolicyReport>),
 }
 
-/// Reads a network's description, an engine's file and record, or the networks of a policy's folder. `device` is this device, if known; `dims` are values of
+/// Reads a network's description, an engine's file and record, a list of operations, or the networks of a policy's folder. `device` is this device, if known; `dims` are values of
 /// symbolic dimensions for the cost of a run.
 ///
 /// # Errors
@@ -93,6 +101,9 @@ pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, us
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
         let reason = "neither a file nor the folder of a policy (which has a policy.yaml)";
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+    }
+    if path.to_string_lossy().ends_with(operations::ENDING) {
+        return Ok(Report::Operations(Box::new(operations::report(path)?)));
     }
     File::open(path).map_err(fail)?.take(64).read_to_end(&mut first).map_err(fail)?;
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();

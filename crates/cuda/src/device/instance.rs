@@ -55,6 +55,7 @@ impl Device {
         // The stream is empty before algorithms are measured, and after: they share the arena's memory with nothing.
         self.cuda().wait()?;
         let plan = self.products.plan(self.queue.cuda(), &module, engine, &symbols)?;
+        tracing::debug!(stage = %engine.stage, plan = %plan.summary(), "planned");
         let arena = self.arena(plan.arena_bytes())?;
         let mut unread = Vec::with_capacity(engine.outputs.len());
         for (at, output) in engine.outputs.iter().enumerate() {

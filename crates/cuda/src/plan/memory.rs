@@ -35,6 +35,8 @@ pub(super) struct View {
 /// Set in an address that is a storage and an offset; no device has addresses this high.
 const MARK: Address = 1 << 63;
 const OFFSET_BITS: u32 = 44;
+/// Largest offset in a storage.
+pub(super) const MOST_OFFSET: u64 = (1 << OFFSET_BITS) - 1;
 
 impl View {
     pub(super) fn address(self) -> Address {
@@ -44,7 +46,7 @@ impl View {
     /// `None` of the address 0.
     pub(super) fn of(address: Address) -> Option<Self> {
         let storage = usize::try_from((address & !MARK) >> OFFSET_BITS).ok()?;
-        (address & MARK != 0).then_some(Self { storage, offset: address & ((1 << OFFSET_BITS) - 1) })
+        (address & MARK != 0).then_some(Self { storage, offset: address & MOST_OFFSET })
     }
 
     pub(super) fn behind(self, bytes: u64) -> Self {

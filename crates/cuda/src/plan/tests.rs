@@ -274,7 +274,9 @@ fn what_contradicts_itself_has_no_plan() {
     let Operation::Norm { x: operand, .. } = &mut symbolic.operations[0] else { unreachable!() };
     operand.rows = Dim::Symbol("T".to_owned());
     assert!(matches!(plan(&symbolic, &Symbols::new()), Err(PlanError::Program(_))));
-    assert!(plan(&symbolic, &Symbols::from([("T".to_owned(), 3)])).is_ok());
+    let of = |text| plan(&symbolic, &Symbols::from([("T".to_owned(), text)]));
+    assert!(of(3).is_ok());
+    assert!(matches!(of(1 << 50), Err(PlanError::Program(_))), "more than any device has");
     assert_eq!(symbols(&symbolic, &[&[3, 16]]).ok(), Some(BTreeMap::from([("T".to_owned(), 3)])));
     assert!(matches!(symbols(&symbolic, &[&[3, 8]]), Err(PlanError::Input { .. })));
     assert!(matches!(symbols(&symbolic, &[]), Err(PlanError::Count { .. })));

@@ -279,7 +279,7 @@ impl Making {
 }
 
 /// A program of so many operations on two inputs; every value that nothing reads is an output.
-fn program(seed: u64, dtype: DType, operations: usize) -> Network {
+pub(crate) fn program(seed: u64, dtype: DType, operations: usize) -> Network {
     let mut making = Making::new(seed, dtype);
     for name in ["a", "b"] {
         let input = making.value(name, Dim::Symbol("T".to_owned()), 24);

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use super::Outcome;
 use crate::doctor::Machine;
 use crate::inspect;
-use crate::inspect::{EngineReport, Loaded, NetworkReport, PolicyReport, Products, Report, Verdict};
+use crate::inspect::{EngineReport, Loaded, NetworkReport, OperationsReport, PolicyReport, Products, Report, Verdict};
 use vla_engines::memory::mib;
 use vla_engines::provenance::{DeviceIdentity, Provenance};
 
-/// Describe a network (ONNX) or an engine (TensorRT plan): inputs and outputs, profiles, layers by precision, sizes, where it
-/// was built and whether it would be loaded here. Of a policy's folder: how much of the weights of products is 8-bit or 4-bit,
+/// Describe a network (ONNX), a list of operations (engine kind cuda) or an engine (TensorRT plan): inputs and outputs, profiles, layers
+/// by precision, sizes, where it was built and whether it would be loaded here. Of a policy's folder: how much of the weights of products is 8-bit or 4-bit,
 /// stage by stage, and which products are not.
 ///
 /// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
-/// read; 2 wrong arguments; 3 weights are missing or cut, or an engine does not match this device.
+/// read; 2 wrong arguments; 3 weights are missing or cut, an engine does not match this device, or a list its network.
 #[derive(clap::Args, Debug)]
 pub(crate) struct InspectArguments {
-    /// An engine, an ONNX file, or a policy folder.
+    /// An engine, an ONNX file, a list of operations, or a policy folder.
     file: PathBuf,
     /// Print one JSON object in place of lines.
     #[arg(long)]
@@ -53,12 +53,14 @@ pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
         match &report {
             Report::Network(network) => print!("{}", network_lines(network)),
             Report::Engine(engine) => print!("{}", engine_lines(engine)),
+            Report::Operations(list) => print!("{}", operations_lines(list)),
             Report::Policy(policy) => print!("{}", policy_lines(policy)),
         }
     }
     let sound = match &report {
         Report::Network(network) => network.data_files.iter().all(|file| file.problem.is_none()),
         Report::Engine(engine) => !matches!(engine.verdict, Verdict::Differs(_)),
+        Report::Operations(list) => list.problem.is_none(),
         Report::Policy(_) => true,
     };
     Ok(if sound { Outcome::Success } else { Outcome::Differs })
@@ -96,6 +98,18 @@ fn each(text: &mut String, name: &str, values: impl IntoIterator<Item = String>)
     for (index, value) in values.into_iter().enumerate() {
         line(text, if index == 0 { name } else { "" }, value);
     }
+}
+
+fn operations_lines(list: &OperationsReport) -> String {
+    let mut text = String::new();
+    line(&mut text, "operations", list.file.display().to_string());
+    each(&mut text, "inputs", list.inputs.iter().cloned());
+    each(&mut text, "outputs", list.outputs.iter().cloned());
+    let kinds: Vec<String> = list.operations.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    line(&mut text, "list", format!("{}: {}", list.operations.values().sum::<usize>(), kinds.join(", ")));
+    line(&mut text, "weights", format!("{}, {} bytes", list.weights, list.weight_bytes));
+    line(&mut text, "network", list.problem.as_deref().unwrap_or("the one beside it, by its SHA-256"));
+    text
 }
 
 fn network_lines(network: &NetworkReport) -> String {

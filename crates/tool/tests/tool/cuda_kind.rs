@@ -138,3 +138,23 @@ fn a_program_without_the_kind_or_a_machine_without_a_driver_is_named() {
         }
     }
 }
+
+#[test]
+fn inspect_describes_a_list_and_exits_3_where_it_is_of_another_network() {
+    let policy = demo::policy();
+    let inspect = |stage: &str| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_vla-trt"));
+        tool.arg("inspect").arg(list(policy.path(), stage)).output().expect("the tool starts")
+    };
+    let output = inspect("step");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for words in ["step.operations.json", "actions f32 [50, 128]", " euler", " attention"] {
+        assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
+    }
+    fs::copy(list(policy.path(), "vision"), list(policy.path(), "step")).expect("copied");
+    let output = inspect("step");
+    assert!(code(&output) == 3 && stdout(&output).contains("SHA-256"), "{}", stdout(&output));
+    damage(&list(policy.path(), "step"));
+    let output = inspect("step");
+    assert!(code(&output) == 1 && stderr(&output).contains("step.operations.json"), "{}", stderr(&output));
+}

@@ -1,5 +1,6 @@
 //! Whether memory is shared by what is never needed together, byte by byte, in the demo policies' networks.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use vla_export::demo::weights::DemoWeights;
@@ -70,6 +71,20 @@ impl Writers {
     }
 }
 
+/// Addresses in a launch.
+fn addresses(plan: &Plan, at: usize) -> BTreeSet<Address> {
+    let mut addresses = BTreeSet::new();
+    for_each_address(&mut plan.launches[at].clone(), &mut |address| {
+        addresses.extend((*address != 0).then_some(*address))
+    });
+    addresses
+}
+
+/// Where the memory begins that a launch touches.
+fn touched(plan: &Plan, at: usize) -> BTreeSet<Address> {
+    regions(&plan.launches[at]).into_iter().map(|region| region.address).collect()
+}
+
 /// Most bytes that are live at a launch: no arena is smaller.
 fn most_live(plan: &Plan) -> u64 {
     let mut lives: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
@@ -93,7 +108,10 @@ fn no_launch_reads_memory_that_another_value_has_taken() {
             let symbols = Symbols::from([("T".to_owned(), text), ("S".to_owned(), text + 6)]);
             let plan = Plan::new(&program, &WeightLayout::new(&program), &symbols, &split).expect("a plan");
             let mut writers = Writers::new(&plan);
-            (0..plan.count()).for_each(|at| writers.launch(&plan, at, &name));
+            for at in 0..plan.count() {
+                writers.launch(&plan, at, &name);
+                assert_eq!(addresses(&plan, at), touched(&plan, at), "{name}: launch {at}");
+            }
             let (arena, least) = (plan.arena_bytes(), most_live(&plan));
             assert!(arena <= least + least / 4, "{name}: {arena} bytes where {least} are live at most");
         }
