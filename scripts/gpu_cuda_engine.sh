@@ -4,9 +4,9 @@
 #   tests      the suite of engine kinds on the demo policies, and the unit tests of the crate
 #   export     checkpoint and FP16 bundle (2 minutes, 20 GB of disk)
 #   build      TensorRT's engines of the same bundle, JOBS at a time (default 6); left out where TensorRT is missing
+#   accuracy   every stage and the chunks against ONNX Runtime; the parts below need its verdict
 #   ready      from the start of the process to the first chunk: first start (algorithms are measured), second start (they are kept)
 #   latency    200 inferences three times by turns: cuda, TensorRT; one graph, launch by launch, waiting after each; then PyTorch
-#   accuracy   every stage and the chunks against ONNX Runtime
 #   same       the sample bag twice: the same chunks bit by bit
 #   memory     what the process and the GPU hold; what `plan` says
 #   endurance  10,000 inferences; memory of process and GPU every ten seconds
@@ -136,13 +136,14 @@ sanitize() {
     shown "$tool" export --checkpoint demo-checkpoint --tokenizer demo-checkpoint/tokenizer --embodiment new_embodiment \
       --camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 --dtype fp16 -o demo
   fi
+  shown "$tool" verify demo --engine-kind cuda --bag "$bag" --params "$params" --observations 1
   for check in memcheck racecheck initcheck; do
     shown "$sanitizer" --tool "$check" --error-exitcode 9 --kernel-regex kns=norm,kns=elementwise,kns=rotary,kns=attention,kns=euler,kns=gather,kns=permute,kns=cast \
       "$tool" bench "$bag" $(policy_of demo cuda) -p engine.cuda_graph:=false -n 2 --warm-up 0
   done
 }
 
-[ $# -gt 0 ] || set -- tests export build ready latency accuracy same memory endurance sanitize
+[ $# -gt 0 ] || set -- tests export build accuracy ready latency same memory endurance sanitize
 title "Machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 uname -r

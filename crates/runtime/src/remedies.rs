@@ -86,6 +86,10 @@ pub fn rejection(rejection: &Rejection) -> String {
     let (name, build) = (&stage.name, command::build(stage, record));
     match &rejection.reason {
         Reason::Operations(fault) => operations(stage, fault),
+        Reason::NotVerified { .. } => format!(
+            "verify the policy on this device: vla-trt verify POLICY --engine-kind cuda --bag BAG --params FILE; or set \
+             engines.{name}.allow_unverified: true to load it without a verdict"
+        ),
         Reason::NoKernels { compiled, .. } if compiled.is_empty() => {
             "build this program where nvcc is found (NVCC, or on PATH), or set engine.kind: tensorrt or onnx".to_owned()
         }

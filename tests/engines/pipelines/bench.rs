@@ -121,7 +121,9 @@ impl Bench {
     /// The stages as this kind loads them.
     pub(super) fn stages(&self) -> Vec<Stage> {
         let spec = self.spec();
-        spec.stages.iter().map(|stage| spec.stage_for(stage, self.kind.engine())).collect()
+        let kind = self.kind.engine();
+        let stage = |stage| Stage { allow_unverified: kind == EngineKind::Cuda, ..spec.stage_for(stage, kind) };
+        spec.stages.iter().map(stage).collect()
     }
 
     /// The plan of loading them.

@@ -29,7 +29,8 @@ pub(super) fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         engine,
         load_order: None,
         stage_files: BTreeMap::new(),
-        allow_unverified: BTreeSet::new(),
+        // Lists of operations are verified on no device here.
+        allow_unverified: spec.stages.iter().map(|stage| stage.name.clone()).filter(|_| engine == EngineKind::Cuda).collect(),
         allow_inaccurate: BTreeSet::new(),
         blank_views: Vec::new(),
         state: spec.state.iter().map(elements).collect(),

@@ -180,6 +180,23 @@ fn attention_by_tensor_cores_equals_double_precision() {
 }
 
 #[test]
+fn channels_behind_a_head_are_not_read() {
+    // One head, behind which there are NaNs.
+    let mut random = Random(45);
+    for multiprocessors in [1, 4096] {
+        for dim in [8, 24, 72, 104] {
+            for _ in 0..6 {
+                let limits = Limits { multiprocessors, ..LARGE };
+                run(
+                    Case { limits, ..case(Element::F16, 1 + random.below(20), 1 + random.below(40), 1, dim) },
+                    &mut random,
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn attention_at_the_sizes_of_gr00t() {
     let mut random = Random(44);
     let gpu = Limits { multiprocessors: 132, shared: 227 << 10 };

@@ -124,7 +124,7 @@ fn verify<B: Backend>(backend: &mut B, stages: &[Stage]) -> Result<Vec<Provenanc
             Ok(verified) => {
                 if verified == ProvenanceStatus::Unverified {
                     tracing::warn!(
-                        "stage '{}': no record says where {} was built; loaded because allow_unverified is set for the stage",
+                        "stage '{}': no record says that {} fits this device; loaded because allow_unverified is set for the stage",
                         stage.name,
                         stage.file.display()
                     );

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Difference, FileMark, Provenance, Reason, Rejection, hash};
+use super::{Difference, FileMark, Provenance, ProvenanceStatus, Reason, Rejection, hash};
 use crate::graph::Stage;
 use crate::onnx::{Network, Weight, proto};
 use crate::operations::{Operation, Program, ProgramError};
@@ -178,30 +178,33 @@ pub fn record_of_operations(stage: &Stage, device: super::DeviceIdentity) -> Res
     })
 }
 
-/// The record beside a list of operations, if there is one and it is of this device and these files. A list needs no record: one of
-/// another device or file is not used, and is written anew by the next verification.
+/// The verdict beside a list of operations: that it was verified on this device, with these files. One of another device or file
+/// does not count, and is replaced by the next verification.
 ///
 /// # Errors
-/// [`Reason::BadRecord`]; [`Reason::Inaccurate`] when the verdict is valid here and the stage does not allow it.
+/// [`Reason::NotVerified`] without such a verdict, unless the stage allows it; [`Reason::BadRecord`]; [`Reason::Inaccurate`] when the
+/// verdict is valid here and the stage does not allow it.
 pub fn verdict_on_operations(
     stage: &Stage,
     device: &super::DeviceIdentity,
-) -> Result<super::ProvenanceStatus, Rejection> {
-    use super::ProvenanceStatus::{NotApplicable, Verified};
-    let read = Provenance::read(&stage.file);
-    let Some(record) = read.map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))? else {
-        return Ok(NotApplicable);
+) -> Result<ProvenanceStatus, Rejection> {
+    let record = match Provenance::read(&stage.file).map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))? {
+        Some(record) => record,
+        None => return not_verified(stage, None),
     };
     if let Err(rejection) = super::check(&record, device, stage) {
-        tracing::info!(
-            stage = %stage.name,
-            "the accuracy of this stage was verified on another device or with other files; the verdict is not used ({})",
-            rejection.problem()
-        );
-        return Ok(NotApplicable);
+        return not_verified(stage, Some(rejection.problem()));
     }
     super::check_accuracy(&record, stage)?;
-    Ok(Verified(Box::new(record)))
+    Ok(ProvenanceStatus::Verified(Box::new(record)))
+}
+
+/// `found`: why the verdict that is there does not count.
+fn not_verified(stage: &Stage, found: Option<String>) -> Result<ProvenanceStatus, Rejection> {
+    match stage.allow_unverified {
+        true => Ok(ProvenanceStatus::Unverified),
+        false => Err(Rejection::new(stage, None, Reason::NotVerified { found })),
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub enum Reason {
     },
     /// The stage's list of operations cannot be run (engine kind cuda).
     Operations(Box<OperationsFault>),
+    /// The stage's list of operations was not verified on this device (engine kind cuda).
+    NotVerified {
+        /// Why the verdict that is there does not count; `None`: there is none.
+        found: Option<String>,
+    },
     /// This program has no kernels for the GPU (engine kind cuda).
     NoKernels {
         /// The GPU's name.
@@ -105,6 +110,12 @@ impl Rejection {
                  at its first inference"
             ),
             Reason::Operations(fault) => fault.to_string(),
+            Reason::NotVerified { found: None } => {
+                format!("{engine} was not verified on this device: expected a verdict on its accuracy, found none")
+            }
+            Reason::NotVerified { found: Some(found) } => {
+                format!("{engine} was not verified on this device: the verdict that is there does not count: {found}")
+            }
             Reason::NoKernels { gpu, found, compiled } => format!(
                 "this program has kernels for {}, found compute capability {found} ({gpu})",
                 match compiled.is_empty() {

@@ -169,6 +169,7 @@ fn rejected(machine: &Machine, dir: &Path, rejection: &Rejection) -> Finding {
         | Reason::BadRecord(_)
         | Reason::OtherModel { .. }
         | Reason::Operations(_)
+        | Reason::NotVerified { .. }
         | Reason::NoKernels { .. } => Finding::error(CHECK, rejection.problem()).todo(remedies::rejection(rejection)),
     }
 }

@@ -191,7 +191,14 @@ fn device(sm_count: u32) -> DeviceIdentity {
 fn a_verdict_counts_on_its_device_with_its_files_and_nowhere_else() {
     let mut bundle = bundle();
     let verdict = |bundle: &Bundle, sm_count| verdict_on_operations(&bundle.stage, &device(sm_count));
-    assert_eq!(verdict(&bundle, 8).expect("no record"), ProvenanceStatus::NotApplicable);
+    let refused = |bundle: &Bundle, sm_count| match verdict(bundle, sm_count).map_err(|rejection| rejection.reason) {
+        Err(Reason::NotVerified { found }) => found.unwrap_or_default(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&bundle, 8), "", "no verdict");
+    bundle.stage.allow_unverified = true;
+    assert_eq!(verdict(&bundle, 8).expect("allowed"), ProvenanceStatus::Unverified);
+    bundle.stage.allow_unverified = false;
     let failed = Verification {
         passed: false,
         at: "2026-03-01T12:00:00Z".into(),
@@ -205,11 +212,11 @@ fn a_verdict_counts_on_its_device_with_its_files_and_nowhere_else() {
     record.write(&bundle.stage.file).expect("written");
     let rejection = verdict(&bundle, 8).expect_err("inaccurate");
     assert!(matches!(rejection.reason, Reason::Inaccurate), "{rejection}");
-    assert_eq!(verdict(&bundle, 16).expect("another device"), ProvenanceStatus::NotApplicable);
+    assert!(refused(&bundle, 16).contains("SM count"), "another device");
     bundle.stage.allow_inaccurate = true;
     assert_eq!(verdict(&bundle, 8).expect("allowed").inaccuracy(), Some("cosine 0.5"));
     bundle.stage.allow_inaccurate = false;
     let text = [serde_json::to_vec(&bundle.program).expect("JSON"), b"\n".to_vec()].concat();
     std::fs::write(&bundle.stage.file, text).expect("written");
-    assert_eq!(verdict(&bundle, 8).expect("another list"), ProvenanceStatus::NotApplicable);
+    assert!(refused(&bundle, 8).contains("sha256"), "another list: {}", refused(&bundle, 8));
 }
