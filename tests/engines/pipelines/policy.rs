@@ -30,7 +30,12 @@ pub(super) fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         load_order: None,
         stage_files: BTreeMap::new(),
         // Lists of operations are verified on no device here.
-        allow_unverified: spec.stages.iter().map(|stage| stage.name.clone()).filter(|_| engine == EngineKind::Cuda).collect(),
+        allow_unverified: spec
+            .stages
+            .iter()
+            .map(|stage| stage.name.clone())
+            .filter(|_| engine == EngineKind::Cuda)
+            .collect(),
         allow_inaccurate: BTreeSet::new(),
         blank_views: Vec::new(),
         state: spec.state.iter().map(elements).collect(),

@@ -184,14 +184,12 @@ pub fn record_of_operations(stage: &Stage, device: super::DeviceIdentity) -> Res
 /// # Errors
 /// [`Reason::NotVerified`] without such a verdict, unless the stage allows it; [`Reason::BadRecord`]; [`Reason::Inaccurate`] when the
 /// verdict is valid here and the stage does not allow it.
-pub fn verdict_on_operations(
-    stage: &Stage,
-    device: &super::DeviceIdentity,
-) -> Result<ProvenanceStatus, Rejection> {
-    let record = match Provenance::read(&stage.file).map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))? {
-        Some(record) => record,
-        None => return not_verified(stage, None),
-    };
+pub fn verdict_on_operations(stage: &Stage, device: &super::DeviceIdentity) -> Result<ProvenanceStatus, Rejection> {
+    let record =
+        match Provenance::read(&stage.file).map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))? {
+            Some(record) => record,
+            None => return not_verified(stage, None),
+        };
     if let Err(rejection) = super::check(&record, device, stage) {
         return not_verified(stage, Some(rejection.problem()));
     }

@@ -117,6 +117,8 @@ fn a_list_of_operations_is_exported_again_and_never_built() {
         (none(), "nvcc"),
         (other, "engine.kind: tensorrt or onnx"),
         (Reason::Inaccurate, "engines.language.allow_inaccurate: true"),
+        (Reason::NotVerified { found: None }, "--engine-kind cuda"),
+        (Reason::NotVerified { found: Some("another device".into()) }, "engines.language.allow_unverified: true"),
     ] {
         let text = refused(reason);
         assert!(text.contains(part) && !text.contains("vla-trt build"), "{part} in {text}");
