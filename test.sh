@@ -165,6 +165,9 @@ else
   say "SKIPPED: builds with TensorRT-RTX's own parser and builder: its libraries are not here"
 fi
 
+# The compiler of CUDA kernels needs no GPU either.
+foreground "$root/scripts/setup_nvcc.sh" || say "SKIPPED: nvcc could not be fetched"
+
 case "${1:-}" in
   --explore)
     [ -e "$root/build/vla_trt/cargo_env.sh" ] || step build "colcon build" count_one "$root/scripts/build.sh"
@@ -176,7 +179,7 @@ case "${1:-}" in
     step advisories "Advisories of dependencies" count_one advisories
     step msrv "Oldest Rust" count_one msrv
     step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
-    step kernels "CUDA kernels for every architecture, where nvcc is" count_one "$root/scripts/check_kernels.sh"
+    step kernels "CUDA kernels by nvcc" count_one "$root/scripts/check_kernels.sh" --registers 87 90
     step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
     step build "colcon build" count_one "$root/scripts/build.sh"
     step clippy "Lints" count_one everything clippy --all-targets -- -D warnings

@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# scripts/check_kernels.sh [ARCHITECTURE...]: compiles the CUDA kernels for every architecture that nvcc knows (or 87 90 alone) and
-# prints the registers of each, then the occupancy of GR00T's launches on an Orin NX (sm_87, 8 multiprocessors). No GPU is needed.
+# scripts/check_kernels.sh [--registers] [ARCHITECTURE...]: compiles the CUDA kernels for every architecture that nvcc knows (or 87 90 alone) and
+# prints the registers of each, then the occupancy of GR00T's launches on an Orin NX (sm_87, 8 multiprocessors; not with --registers). No GPU is needed.
 #
 # Exit code 1 where a kernel has a stack frame, spills registers or declares static shared memory; 0 otherwise, also without nvcc
-# (NVCC, or on PATH), which it says.
+# (NVCC, or on PATH, or .cache/nvcc of scripts/setup_nvcc.sh), which it says.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
+launches=yes
+if [ "${1:-}" = --registers ]; then
+  launches=no
+  shift
+fi
+fetched=$("$root/scripts/setup_nvcc.sh" --nvcc)
 nvcc=${NVCC:-nvcc}
+if [ -z "${NVCC:-}" ] && ! command -v nvcc >/dev/null && [ -x "$fetched" ]; then nvcc=$fetched; fi
 if ! command -v "$nvcc" > /dev/null; then
-  say "SKIPPED: $nvcc was not found. Set NVCC or put nvcc on PATH to check the CUDA kernels."
+  say "SKIPPED: $nvcc was not found. Set NVCC, put nvcc on PATH or run scripts/setup_nvcc.sh to check the CUDA kernels."
   exit 0
 fi
 known=$("$nvcc" --list-gpu-code | sed 's/^sm_//')
@@ -70,7 +77,7 @@ fi
 
 # sm_87: 65536 registers (given to a warp in units of 256), 48 warps, 16 blocks and 164 KiB of shared memory (1 KiB of it reserved for
 # each block) a multiprocessor.
-if grep -q "^87 " "$work/usage"; then
+if [ "$launches" = yes ] && grep -q "^87 " "$work/usage"; then
   echo
   echo "GR00T's launches on sm_87 with 8 multiprocessors:"
   echo
