@@ -60,19 +60,22 @@ impl Library {
                     continue;
                 }
             };
-            let api = Api::of(&library).map_err(|error| failed(format!("{name}: {error}")))?;
+            let api = match Api::of(&library) {
+                Ok(api) => api,
+                Err(error) => {
+                    reasons.push(format!("{name}: {error}"));
+                    continue;
+                }
+            };
             // SAFETY: takes nothing and reads a constant.
             let version = Version(unsafe { (api.version)() });
             if version < OLDEST {
-                return Err(failed(format!("{name}: expected version {OLDEST} or newer, found {version}")));
+                reasons.push(format!("{name}: expected version {OLDEST} or newer, found {version}"));
+                continue;
             }
             return Ok(Self { api, version, _library: library });
         }
-        Err(failed(format!(
-            "none of {} opens: {}",
-            sys::NAMES.join(", "),
-            reasons.first().cloned().unwrap_or_default()
-        )))
+        Err(failed(format!("none of {} can be used: {}", sys::NAMES.join(", "), reasons.join("; "))))
     }
 
     /// Its version.
@@ -214,13 +217,13 @@ impl Descriptors {
     }
 
     /// Algorithms that the library expects to be fast, the fastest first, in `workspace` bytes. Those that add up parts by atomic
-    /// operations are left out: their results differ from run to run.
+    /// operations are left out: their results differ from run to run. `addresses`: of weight, x and y, whose alignment they must take.
     ///
     /// # Errors
     /// [`Error::Device`]; no algorithm is an empty list.
-    pub(crate) fn algorithms(&self, workspace: usize) -> Result<Vec<Algorithm>, Error> {
+    pub(crate) fn algorithms(&self, workspace: usize, addresses: [u64; 3]) -> Result<Vec<Algorithm>, Error> {
         let api = &self.handle.library.api;
-        let preference = Preference::new(api, workspace)?;
+        let preference = Preference::new(api, workspace, addresses)?;
         let mut found = [const { sys::Heuristic::ZERO }; CANDIDATES];
         let mut count = 0;
         let [weight, x, y] = self.layouts;
@@ -309,13 +312,17 @@ struct Preference<'a> {
 }
 
 impl<'a> Preference<'a> {
-    fn new(api: &'a Api, workspace: usize) -> Result<Self, Error> {
+    fn new(api: &'a Api, workspace: usize, [weight, x, y]: [u64; 3]) -> Result<Self, Error> {
         let mut made = Self { raw: ptr::null_mut(), api };
         // SAFETY: writes one pointer.
         check(unsafe { (api.preference_create)(&raw mut made.raw) }, "asking cuBLASLt for algorithms")?;
         let schemes = sys::REDUCTION_COMPUTE_TYPE | sys::REDUCTION_OUTPUT_TYPE;
         made.set(attribute::MAX_WORKSPACE_BYTES, &workspace)?;
         made.set(attribute::REDUCTION_SCHEME_MASK, &schemes)?;
+        // The library expects 256 bytes unless it is told.
+        for (attribute, address) in attribute::MIN_ALIGNMENTS.into_iter().zip([weight, x, y, y]) {
+            made.set(attribute, &(1_u32 << address.trailing_zeros().min(8)))?;
+        }
         Ok(made)
     }
 

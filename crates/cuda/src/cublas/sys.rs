@@ -33,6 +33,8 @@ pub(super) mod attribute {
     pub(in super::super) const STRIDED_BATCH_OFFSET: i32 = 6;
     pub(in super::super) const MAX_WORKSPACE_BYTES: i32 = 1;
     pub(in super::super) const REDUCTION_SCHEME_MASK: i32 = 3;
+    /// Of A, B, C and D, in bytes, as a `u32`.
+    pub(in super::super) const MIN_ALIGNMENTS: [i32; 4] = [5, 6, 7, 8];
 }
 
 /// An algorithm with its configuration, valid for one version of the library and one GPU model.

@@ -141,6 +141,14 @@ impl<'a> Measurer<'a> {
     fn run(&self, launches: &[Prepared], products: usize) -> Result<Option<f64>, Error> {
         let stream = self.cuda.stream();
         let action = "measuring a product";
+        // An algorithm's code is loaded at its first run, which is better not a captured one.
+        // SAFETY: as below.
+        let first = launches.iter().take(2).try_for_each(|launch| unsafe { launch.enqueue(self.cuda, false) });
+        self.cuda.wait()?;
+        if let Err(error) = first {
+            tracing::debug!(%error, "an algorithm is not taken");
+            return if error.is_sticky() { Err(error) } else { Ok(None) };
+        }
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed(action))?;
         // SAFETY: the products' and kernels' memory is that of the scratch block and of the weights, which live until the stream was
         // waited for: below, and before the scratch block is replaced or dropped.
@@ -174,8 +182,19 @@ impl Measure for Measurer<'_> {
 
     fn algorithms(&mut self, key: &Key, split: Split) -> Result<Vec<Vec<u8>>, Error> {
         let (product, _) = self.product(key, split, self.weights.address())?;
-        let descriptors = Descriptors::new(&self.products.handle, &product)?;
-        Ok(descriptors.algorithms(PRODUCT_WORKSPACE)?.iter().map(Algorithm::bytes).collect())
+        let addresses = [product.weight, product.x.address, product.y.address];
+        let found = Descriptors::new(&self.products.handle, &product)
+            .and_then(|descriptors| descriptors.algorithms(PRODUCT_WORKSPACE, addresses));
+        match found {
+            Ok(found) => Ok(found.iter().map(Algorithm::bytes).collect()),
+            // A division that the library does not have; the others remain.
+            Err(error @ Error::Device { .. }) => {
+                self.cuda.wait()?;
+                tracing::debug!(?key, ?split, %error, "no algorithms");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Error> {

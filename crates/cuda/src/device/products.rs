@@ -88,11 +88,14 @@ impl Products {
     /// A product of a plan, by the measured algorithm where the library takes it, else by its own first choice.
     pub(super) fn prepare(&self, tactics: &Tactics, product: Product) -> Result<PreparedProduct, Error> {
         let descriptors = Descriptors::new(&self.handle, &product)?;
-        let measured = tactics.algorithm(&product).and_then(Algorithm::of_bytes);
+        let addresses = [product.weight, product.x.address, product.y.address];
+        // Algorithms are measured on aligned memory, and the library's check does not look at addresses.
+        let aligned = addresses.iter().all(|address| address.is_multiple_of(16));
+        let measured = tactics.algorithm(&product).filter(|_| aligned).and_then(Algorithm::of_bytes);
         let measured = measured.filter(|algorithm| descriptors.accepts(algorithm, PRODUCT_WORKSPACE));
         let algorithm = match measured {
             Some(algorithm) => algorithm,
-            None => descriptors.algorithms(PRODUCT_WORKSPACE)?.first().copied().ok_or_else(|| {
+            None => descriptors.algorithms(PRODUCT_WORKSPACE, addresses)?.first().copied().ok_or_else(|| {
                 let Product { rows, from, to, element, parts, .. } = product;
                 let what = format!("[{rows}, {from}] x [{from}, {to}] in {element:?}, {parts} parts");
                 Error::Device {

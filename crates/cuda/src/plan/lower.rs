@@ -123,14 +123,16 @@ impl<'a> Lowering<'a> {
     }
 
     /// Whether what stands at these addresses was complete before the launch before the next one began: weights, and what older
-    /// launches wrote. The launch before the first may be another program's, which made the inputs.
+    /// launches wrote. That the launch before waited for those is known of kernels; a product may start early itself. The launch before the
+    /// first may be another program's, which made the inputs.
     fn early(&self, addresses: &[Address]) -> bool {
         let next = self.launches.len();
+        let follows_kernel = matches!(self.launches.last(), Some(Launch::Kernel { .. }));
         addresses.iter().filter_map(|address| View::of(*address)).all(|view| {
             match (self.storages[view.storage].home, self.written.get(&view.storage)) {
                 (Home::Weights, _) => true,
-                (_, Some(by)) => by + 1 < next,
-                (_, None) => next > 0,
+                (_, Some(by)) => by + 1 < next && follows_kernel,
+                (_, None) => next > 1 || follows_kernel,
             }
         })
     }

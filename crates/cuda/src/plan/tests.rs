@@ -170,17 +170,31 @@ fn a_sum_of_which_a_norm_reads_rows_and_others_all_is_whole() {
 fn attention_adds_the_parts_of_its_queries_and_reads_older_keys_early() {
     let mut making = Making::new();
     let (x, k, v) = (making.input(5, 16), making.input(9, 16), making.input(9, 16));
-    let part = making.part(16, 16, true);
-    let q = making.linear(x, vec![part], None);
+    let parts = [making.part(16, 16, true), making.part(16, 16, true)];
+    let [before, part] = parts;
+    let rows = making.linear(x, vec![before], None);
+    let q = making.linear(rows, vec![part], None);
     let mixed = making.attention(q, k, v);
     let again = making.attention(mixed, mixed, mixed);
     making.output(again);
     let plan = making.plan(FOUR);
-    let Arguments::Attention(first) = arguments(&plan, 1) else { panic!("attention") };
+    let Arguments::Attention(first) = arguments(&plan, 2) else { panic!("attention") };
     assert_eq!((first.q, first.parts.count, first.early_keys), (0, 4, 1));
-    let Arguments::Attention(second) = arguments(&plan, 2) else { panic!("attention") };
+    let Arguments::Attention(second) = arguments(&plan, 3) else { panic!("attention") };
     assert_eq!((second.parts.count, second.early_keys), (0, 0), "the launch before made its keys");
     assert!(home(&plan, second.q).is_some());
+}
+
+#[test]
+fn keys_of_another_program_are_not_early_behind_a_first_product_which_may_begin_early_itself() {
+    let mut making = Making::new();
+    let (x, k, v) = (making.input(5, 16), making.input(9, 16), making.input(9, 16));
+    let part = making.part(16, 16, true);
+    let q = making.linear(x, vec![part], None);
+    let mixed = making.attention(q, k, v);
+    making.output(mixed);
+    let Arguments::Attention(first) = arguments(&making.plan(FOUR), 1) else { panic!("attention") };
+    assert_eq!((first.parts.count, first.early_keys), (4, 0));
 }
 
 #[test]
