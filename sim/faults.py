@@ -86,10 +86,7 @@ def _gone(loop, _):
 
 
 def _led_by_hand(loop, _):
-    """The arm is led elsewhere while it is held; then what held it is mended.
-
-    Up and aside: an arm that is put down on the table springs back when the hand lets go, and is not where it was put.
-    """
+    """The arm is led elsewhere while it is held, up and aside, clear of the table; then what held it is mended."""
     there = loop.robot.scene.positions()[_ARM] + np.array([0.5, -0.2, -0.1, 0.3, -0.2, 0.4])
     loop.robot.lead(there)
     stands, since = loop.robot.scene.positions()[_ARM], loop.robot.scene.time

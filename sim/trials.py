@@ -33,6 +33,7 @@ class Outcome:
     acceleration: float  #: hardest set point after the fault, rad/s^2
     phase: str  #: the node's word at the end
     note: str = ""
+    late: int = 0  #: most points of a plan after the fault that were due when the controller got it
 
     HEADER = ("| fault | seen after s | at rest after s | moved on by rad | set points rad/s, rad/s² | the node | then |\n"
               "|---|---|---|---|---|---|---|")
@@ -108,6 +109,8 @@ def trial(loop, name, seed):
     # What follows the fault is part of it: no set point may be beyond the limits on the way back either.
     led = loop.robot.led_until
     outcome.speed, outcome.acceleration = loop.trace(max(since, led)).fastest()
+    plans = [plan for plan in list(loop.robot.controller.hand_overs) if not plan.streamed and plan.at >= max(since, led)]
+    outcome.late = max((plan.late for plan in plans), default=0)
     return outcome
 
 

@@ -9,20 +9,32 @@ from sim.loop import CONFIG, FIRST_SEED
 LIMITS = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]["limits"]["right_waist"]
 #: A set point is a sample of a plan between its points: its speed and acceleration are differences over 10 ms.
 TOLERANCE = 1.02
+#: Points of a plan that may be due when it comes: it goes on as the one before for 10 to 20 ms. A machine that holds the message up for longer
+#: makes the controller jump to the plan, so what a trial says of set points counts when its plans came in time.
+IN_TIME = 1
+TRIALS = 3
+
+
+def tried(names, node, policy, log):
+    """Outcomes by name; a trial whose plans came late is tried again."""
+    found = {}
+    for _ in range(TRIALS):
+        left = [name for name in names if name not in found or found[name].late > IN_TIME]
+        if left:
+            found |= {outcome.fault: outcome for outcome in trials.run(left, FIRST_SEED, node, policy, log=log)}
+    return found
 
 
 @pytest.fixture(scope="module")
 def outcomes(node, policy, tmp_path_factory):
     """Outcomes of the faults that share a node, by name."""
     names = ["camera stuck", "arm led by hand while held", "~/stop", "SIGHUP"]
-    log = tmp_path_factory.mktemp("faults") / "node.log"
-    return {outcome.fault: outcome for outcome in trials.run(names, FIRST_SEED, node, policy, log=log)}
+    return tried(names, node, policy, tmp_path_factory.mktemp("faults") / "node.log")
 
 
 def alone(name, node, policy, tmp_path):
     """The outcome of a fault that has a node for itself."""
-    outcome, = trials.run([name], FIRST_SEED, node, policy, log=tmp_path / "node.log")
-    return outcome
+    return tried([name], node, policy, tmp_path / "node.log")[name]
 
 
 def within_limits(outcome):
