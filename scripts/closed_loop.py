@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--mode", action="append", help="handover.mode; more than once for more settings (default: blend)")
     parser.add_argument("--latency-ms", type=float, action="append", help="more than once for more settings (default: 0)")
     parser.add_argument("--camera-latency-ms", type=float, default=0.0, help="pictures are later than joint states by this")
+    parser.add_argument("--command-latency-ms", type=float, default=0.0, help="trajectories reach the controller later by this")
     parser.add_argument("--pairing", action="append", choices=["newest", "frame"],
                         help="inputs.pairing; prints the table of pairings, and more than once compares them")
     parser.add_argument("--fault", action="append", default=[], help="try this fault instead of episodes; see --faults")
@@ -76,7 +77,7 @@ def episodes(options, parameters):
     settings = itertools.product(options.mode or ["blend"], options.latency_ms or [0.0], options.pairing or ["newest"])
     for mode, latency, pairing in settings:
         with Loop(options.node, options.policy, mode, latency, parameters, actions=options.actions,
-                  camera_latency_ms=options.camera_latency_ms, pairing=pairing) as loop:
+                  camera_latency_ms=options.camera_latency_ms, pairing=pairing, command_latency_ms=options.command_latency_ms) as loop:
             frames = loop.robot.frames = [] if options.picture else None
             done = loop.run(options.episodes, show)
             print(done.pairing_line() if options.pairing else done.line(), flush=True)

@@ -54,7 +54,7 @@ class Loop:
 
     def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
                  log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG, actions=False,
-                 camera_latency_ms=0.0, pairing="newest"):
+                 camera_latency_ms=0.0, pairing="newest", command_latency_ms=0.0):
         self.mode, self.latency_ms, self.policy = mode, latency_ms, pathlib.Path(policy)
         self.parameters = dict(parameters or {})
         self.camera_latency_ms, self.pairing = camera_latency_ms, pairing
@@ -74,7 +74,7 @@ class Loop:
         self.log = log
         self.client = Client("closed_loop", isolate_ros())
         self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.client.context, record=True, actions=actions)
-        self.robot.camera_latency_s = camera_latency_ms * 1e-3
+        self.robot.camera_latency_s, self.robot.command_latency_s = camera_latency_ms * 1e-3, command_latency_ms * 1e-3
         self.chunks, self.warnings = [], []
         self.client.subscribe("/vla_trt/action_chunk", ActionChunk, self._on_chunk, 50)
         self.client.subscribe("/rosout", Log, self._on_log, 1000)

@@ -70,6 +70,7 @@ class Robot:
         self._random = random.Random(seed)
         self._noise = np.random.default_rng(seed)
         self._inbox = collections.deque()
+        self.command_latency_s = 0.0  #: by which trajectories and commands come later than they were sent, on the wall clock
         self.camera_latency_s = 0.0  #: by which pictures are later than joint states
         self._outbox, self._pictures = collections.deque(), collections.deque()
         self.led_until = -np.inf  #: when a hand last released the arm, s
@@ -150,7 +151,7 @@ class Robot:
 
     def _hear(self, message):
         if self._random.random() >= self.faults.loss:
-            self._inbox.append(message)
+            self._inbox.append((time.monotonic() + self.command_latency_s, message))
 
     # The simulation's thread
 
@@ -207,8 +208,8 @@ class Robot:
 
     def _step(self, tick):
         scene, now = self.scene, self.scene.time
-        while self._inbox:
-            message = self._inbox.popleft()
+        while self._inbox and self._inbox[0][0] <= time.monotonic():
+            _, message = self._inbox.popleft()
             if not self.deaf and self._seconds(message.header.stamp) >= self._since:
                 self._obey(message, now)
         if self._guided is not None:

@@ -319,7 +319,7 @@ impl<'a> Preference<'a> {
         let schemes = sys::REDUCTION_COMPUTE_TYPE | sys::REDUCTION_OUTPUT_TYPE;
         made.set(attribute::MAX_WORKSPACE_BYTES, &workspace)?;
         made.set(attribute::REDUCTION_SCHEME_MASK, &schemes)?;
-        // The library expects 256 bytes unless it is told.
+        // Without these the library assumes 256 bytes.
         for (attribute, address) in attribute::MIN_ALIGNMENTS.into_iter().zip([weight, x, y, y]) {
             made.set(attribute, &(1_u32 << address.trailing_zeros().min(8)))?;
         }

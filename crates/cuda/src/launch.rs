@@ -303,7 +303,7 @@ pub struct Product {
     pub weight: Address,
     /// `[to]`
     pub bias: Address,
-    /// `[rows, to]`; its stride counts elements of its own type.
+    /// `[rows, to]`; its stride counts elements of the result's type.
     pub y: Matrix,
     pub rows: i32,
     pub from: i32,

@@ -6,6 +6,10 @@
 
 #![expect(unsafe_code, reason = "calls into the emulator's C++")]
 
+mod random;
+
+pub use random::Random;
+
 use std::ffi::{CStr, CString, c_char, c_void};
 
 unsafe extern "C" {

@@ -139,7 +139,7 @@ impl Module {
 impl Drop for Module {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
-        // SAFETY: loaded once, unloaded once; whoever launched its kernels has waited for the stream (`Workspace`).
+        // SAFETY: loaded once, unloaded once; what launched its kernels waits for the stream before it is freed (`Workspace`).
         self.context.record_err(unsafe { result::module::unload(self.raw) });
     }
 }

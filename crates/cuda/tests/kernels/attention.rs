@@ -118,7 +118,7 @@ pub(crate) fn run(case: Case, random: &mut Random) -> &'static str {
     let c = configuration(Kernel::Attention(element), &arguments, case.limits).unwrap();
     // SAFETY: the operands are alive and as large as the arguments say.
     #[allow(unsafe_code)]
-    unsafe { vla_cuda_emulator::emulate(c.function, &grid(&c, random.next()), arguments.raw()) }.unwrap();
+    unsafe { vla_cuda_emulator::emulate(c.function, &grid(&c, random.bits()), arguments.raw()) }.unwrap();
 
     let query = |row: usize, head: usize, c: usize| {
         q.as_ref().map_or(0.0, |q| q.at(row, head, c)) + parts.at(row, head * dim + c)
@@ -226,7 +226,7 @@ fn attention_reads_keys_and_queries_after_the_launch_before() {
             let out = Operand::new(element, 5, 32, 8, 0);
             let before = out.clone();
             if early {
-                k.fill(|_, _| random.value());
+                k.fill(|_, _| 2.0 * random.value());
                 v.fill(|_, _| 0.5);
             }
             let arguments = AttentionArguments {
@@ -250,9 +250,9 @@ fn attention_reads_keys_and_queries_after_the_launch_before() {
             };
             launch_after(Kernel::Attention(element), Arguments::Attention(arguments), || {
                 assert!(out.bytes() == before.bytes(), "written before the launch before has ended");
-                q.fill(|_, _| random.value());
+                q.fill(|_, _| 2.0 * random.value());
                 if !early {
-                    k.fill(|_, _| random.value());
+                    k.fill(|_, _| 2.0 * random.value());
                     v.fill(|_, _| 0.5);
                 }
             });

@@ -43,7 +43,7 @@ fn gather_without_index_copies_a_matrix() {
         let before = y.clone();
         let (table, to, bytes) = (in_bytes(&x), in_bytes(&y), 2 * columns as i64);
         let arguments = GatherArguments { table, y: to, index: 0, bytes, rows: rows as i32, entries: 0 };
-        launch_after(Kernel::Gather, Arguments::Gather(arguments), || x.fill(|_, _| random.value()));
+        launch_after(Kernel::Gather, Arguments::Gather(arguments), || x.fill(|_, _| 2.0 * random.value()));
         y.check(&before, "copy", 0.0, |row, column| x.at(row, column));
     }
 }

@@ -144,7 +144,7 @@ fn norms_read_only_weights_before_the_launch_before_has_ended() {
         let mut x = Operand::new(element, 2, width, 8, 8);
         let mut weight = Operand::new(element, 1, width, 8, 0);
         if early {
-            weight.fill(|_, _| random.value());
+            weight.fill(|_, _| 2.0 * random.value());
         }
         let y = Operand::new(element, 2, width, 8, 8);
         let y_before = y.clone();
@@ -162,9 +162,9 @@ fn norms_read_only_weights_before_the_launch_before_has_ended() {
         };
         launch_after(Kernel::Norm(element), Arguments::Norm(arguments), || {
             assert!(y.bytes() == y_before.bytes(), "written before the launch before has ended");
-            x.fill(|_, _| random.value());
+            x.fill(|_, _| 2.0 * random.value());
             if !early {
-                weight.fill(|_, _| random.value());
+                weight.fill(|_, _| 2.0 * random.value());
             }
         });
         let want = [0, 1].map(|row| normed(&(0..width).map(|c| x.at(row, c)).collect::<Vec<_>>(), true, 1e-6));

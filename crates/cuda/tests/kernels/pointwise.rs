@@ -146,7 +146,7 @@ fn casts_round_to_nearest_even() {
             for _ in 0..4 {
                 let (rows, columns) = (1 + random.below(4), 1 + random.below(90));
                 let mut x = Operand::anywhere(from, rows, columns, &mut random);
-                x.fill(|_, _| random.value() * 2_f64.powi(random.below(44) as i32 - 26));
+                x.fill(|_, _| 2.0 * random.value() * 2_f64.powi(random.below(44) as i32 - 26));
                 let y = Operand::anywhere(to, rows, columns, &mut random);
                 let before = y.clone();
                 let (from, to) = (from as u32, to as u32);
@@ -215,7 +215,7 @@ fn euler_adds_in_single_precision() {
             let (rows, columns) = (1 + random.below(50), 1 + random.below(40));
             let actions = Operand::new(Element::F32, rows, columns, 4, 0);
             let mut actions = actions;
-            actions.fill(|_, _| random.value());
+            actions.fill(|_, _| 2.0 * random.value());
             let velocity = Operand::anywhere(element, rows, columns, &mut random);
             let mut velocity = velocity;
             let (dt, strength) =
@@ -231,7 +231,9 @@ fn euler_adds_in_single_precision() {
                 rows: rows as i32,
                 columns: columns as i32,
             };
-            launch_after(Kernel::Euler(element), Arguments::Euler(arguments), || velocity.fill(|_, _| random.value()));
+            launch_after(Kernel::Euler(element), Arguments::Euler(arguments), || {
+                velocity.fill(|_, _| 2.0 * random.value())
+            });
             let (result, result_before) = if over { (&actions, &before) } else { (&out, &out_before) };
             result.check(result_before, "euler", 1e-6, |row, column| {
                 before.at(row, column) + dt.at(0, 0) * strength.at(0, row) * velocity.at(row, column)

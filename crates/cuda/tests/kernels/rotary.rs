@@ -83,6 +83,6 @@ fn rotary_reads_after_the_launch_before() {
         dim,
         _padding: 0,
     };
-    launch_after(Kernel::Rotary(Element::BF16), Arguments::Rotary(arguments), || x.fill(|_, _| random.value()));
+    launch_after(Kernel::Rotary(Element::BF16), Arguments::Rotary(arguments), || x.fill(|_, _| 2.0 * random.value()));
     y.check(&before, "rotary", 1e-5, |row, column| want(&x, [&cos, &sin], None, 3, 32, (row, column)));
 }

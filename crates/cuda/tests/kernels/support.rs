@@ -4,6 +4,7 @@
 use half::{bf16, f16};
 use vla_cuda::kernels::{Configuration, Limits, configuration};
 use vla_cuda::launch::{Address, Arguments, Element, Kernel, Matrix, Parts};
+pub(crate) use vla_cuda_emulator::Random;
 use vla_cuda_emulator::{Grid, emulate, emulate_after};
 
 pub(crate) const ELEMENTS: [Element; 3] = [Element::F32, Element::F16, Element::BF16];
@@ -12,31 +13,6 @@ pub(crate) const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10
 
 pub(crate) fn size(element: Element) -> usize {
     if element == Element::F32 { 4 } else { 2 }
-}
-
-/// SplitMix64.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn coin(&mut self) -> bool {
-        self.below(2) == 0
-    }
-
-    /// -2 to 2.
-    pub(crate) fn value(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 51) as f64 - 2.0
-    }
 }
 
 /// A matrix in memory of its own: rows `stride` elements apart, from element `first` on. What is not of the matrix is NaN.
@@ -62,7 +38,7 @@ impl Operand {
     /// Random elements in a random layout: every second is aligned to 16 bytes.
     pub(crate) fn random(element: Element, rows: usize, columns: usize, random: &mut Random) -> Self {
         let mut operand = Self::anywhere(element, rows, columns, random);
-        operand.fill(|_, _| random.value());
+        operand.fill(|_, _| 2.0 * random.value());
         operand
     }
 
@@ -203,7 +179,7 @@ pub(crate) fn grid(c: &Configuration, seed: u64) -> Grid {
 pub(crate) fn launch(kernel: Kernel, arguments: Arguments, random: &mut Random) -> Configuration {
     let c = configuration(kernel, &arguments, LIMITS).unwrap();
     // SAFETY: the operands are alive and as large as the arguments say.
-    unsafe { emulate(c.function, &grid(&c, random.next()), arguments.raw()) }.unwrap();
+    unsafe { emulate(c.function, &grid(&c, random.bits()), arguments.raw()) }.unwrap();
     c
 }
 

@@ -5,32 +5,12 @@ use vla_base::tensor::DType;
 use vla_cuda::launch::Address;
 use vla_cuda::plan::{Bases, Plan, WeightLayout};
 use vla_cuda::tactics::Split;
+pub(crate) use vla_cuda_emulator::Random;
 use vla_engines::Symbols;
 use vla_engines::operations::Program;
 use vla_engines::operations::evaluate::evaluate;
 
 use super::device::{Block, decode, encode, run};
-
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// -1 to 1.
-    pub(crate) fn value(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    }
-}
 
 /// A program with its weights.
 pub(crate) struct Network {

@@ -214,6 +214,24 @@ fn an_inference_on_a_row_has_the_state_and_the_instruction_of_that_row() {
 }
 
 #[test]
+fn a_rate_that_no_data_set_has_is_refused_before_the_bag_is_read() {
+    let bench = Bench::new();
+    for fps in ["0", "1e12", "nan"] {
+        let mut command = tool();
+        command
+            .arg("to-lerobot")
+            .arg(demo::bag())
+            .arg("--policy")
+            .arg(bench.policy.path())
+            .arg("--params")
+            .arg(demo::params());
+        let refused = command.arg("-o").arg(bench.out("set")).args(["--fps", fps]).output().expect("starts");
+        assert!(code(&refused) == Some(1) && words(&refused).contains("0.1 to 10000"), "{}", words(&refused));
+        assert!(!bench.out("set").exists());
+    }
+}
+
+#[test]
 fn a_bag_becomes_a_data_set_with_its_states_frames_and_the_positions_that_followed_and_is_read_again() {
     let bench = Bench::new();
     let (out, policy) = (bench.out("set"), bench.policy.path());
