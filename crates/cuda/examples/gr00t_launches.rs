@@ -37,7 +37,7 @@ fn elementwise(rows: i32, columns: i32) -> (Kernel, Arguments) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let multiprocessors = std::env::args().nth(1).unwrap_or_else(|| "8".to_owned()).parse()?;
-    let limits = Limits { multiprocessors, shared: 99 << 10 };
+    let limits = Limits { multiprocessors, shared: 99 << 10, clusters: false };
     let launches = [
         ("DiT: norm, 51 rows", norm(51, 1, 1536)),
         ("DiT: attention to 53 text rows", attention(1, 51, 53, (32, 32), 48, false)),

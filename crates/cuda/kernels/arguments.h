@@ -24,7 +24,8 @@ struct NormArguments {
   Address weight, bias, gain, shift;
   int32_t rows, groups, width, kind;
   float eps;
-  int32_t early;
+  int32_t early, release;
+  int32_t _padding;
 };
 
 struct AttentionArguments {
@@ -33,8 +34,15 @@ struct AttentionArguments {
   Parts parts;
   int32_t rows, keys, groups, heads, kv_heads, dim, causal;
   float scale;
-  int32_t early_keys;
-  int32_t _padding;
+  int32_t early_keys, release;
+};
+
+struct ProductArguments {
+  Matrix x;
+  Address weight, bias;
+  Matrix y;
+  int64_t apart;
+  int32_t rows, from, to, parts, single, activation;
 };
 
 struct RotaryArguments {
@@ -49,7 +57,8 @@ struct ElementwiseArguments {
   Matrix x;
   Parts parts;
   Matrix by, add, y;
-  int32_t rows, columns, add_rows, activation;
+  int32_t rows, columns, add_rows, activation, release;
+  int32_t _padding;
 };
 
 struct GatherArguments {

@@ -248,6 +248,7 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
   const AttentionBlock<T, dim, query_warps, key_warps> block(a);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, query_warp = warp / key_warps, key_warp = warp % key_warps;
   const int tiles = (block.keys + Shape::kTile - 1) / Shape::kTile;
+  if (a.release) start_launch_behind();
   if (!a.early_keys) wait_for_launch_before();
   if constexpr (Shape::kMerged) {
 #pragma unroll 1

@@ -4,6 +4,7 @@
 #include "moves.cuh"
 #include "norm.cuh"
 #include "pointwise.cuh"
+#include "product.cuh"
 #include "rotary.cuh"
 
 // In blocks of at most `threads` threads. KERNEL_RESIDENT: with registers for `blocks` of them on a multiprocessor; left to itself the
@@ -45,3 +46,27 @@ KERNEL(cast, CastArguments, 256, cast_elements)
 
 ATTENTIONS_OF(f16, half_t)
 ATTENTIONS_OF(bf16, bf16_t)
+
+// By warps along the outputs and along the channels, and by eights of rows.
+#define PRODUCT_OF(element, T, out_warps, channel_warps, rows)                                                                     \
+  KERNEL_RESIDENT(product_##element##_##out_warps##x##channel_warps##_##rows, ProductArguments, 32 * out_warps * channel_warps, 1, \
+                  (product<T, out_warps, channel_warps, rows / 8>))
+#define PRODUCTS_OF(element, T)      \
+  PRODUCT_OF(element, T, 1, 4, 48)   \
+  PRODUCT_OF(element, T, 1, 4, 56)   \
+  PRODUCT_OF(element, T, 1, 4, 64)   \
+  PRODUCT_OF(element, T, 1, 6, 48)   \
+  PRODUCT_OF(element, T, 1, 6, 56)   \
+  PRODUCT_OF(element, T, 1, 6, 64)   \
+  PRODUCT_OF(element, T, 2, 4, 48)   \
+  PRODUCT_OF(element, T, 2, 4, 56)   \
+  PRODUCT_OF(element, T, 2, 4, 64)   \
+  PRODUCT_OF(element, T, 3, 2, 48)   \
+  PRODUCT_OF(element, T, 3, 2, 56)   \
+  PRODUCT_OF(element, T, 3, 2, 64)   \
+  PRODUCT_OF(element, T, 4, 2, 48)   \
+  PRODUCT_OF(element, T, 4, 2, 56)   \
+  PRODUCT_OF(element, T, 4, 2, 64)
+
+PRODUCTS_OF(f16, half_t)
+PRODUCTS_OF(bf16, bf16_t)

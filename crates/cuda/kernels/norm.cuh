@@ -85,6 +85,7 @@ __device__ __forceinline__ void norm_piece(const NormArguments &a) {
   const NormPiece<n, T> p(a, piece);
 
   float v[n], factor[n], offset[n];
+  if (a.release) start_launch_behind();
   if (!a.early) wait_for_launch_before();
   p.modulation(column, factor, offset);
   p.bias(column, v);

@@ -14,14 +14,27 @@
 extern __shared__ __align__(16) unsigned char dynamic_shared[];
 __device__ __forceinline__ unsigned char *shared_memory() { return dynamic_shared; }
 
+// Lets the launch behind this one start, if it was launched as a programmatic dependent, once all blocks have come here or ended.
+__device__ __forceinline__ void start_launch_behind() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 // Waits until the launch before has ended and its writes are visible, where this kernel was launched as its programmatic
 // dependent; then lets the launch behind this one start. Everything that the launch before may have written is read after it, and
 // nothing is written before it.
 __device__ __forceinline__ void wait_for_launch_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;");
 #endif
+  start_launch_behind();
+}
+
+// Bytes of the block's dynamic shared memory.
+__device__ __forceinline__ int shared_memory_bytes() {
+  int bytes;
+  asm("mov.u32 %0, %dynamic_smem_size;" : "=r"(bytes));
+  return bytes;
 }
 
 __device__ __forceinline__ uint4 load_16(const void *p) { return *static_cast<const uint4 *>(p); }
@@ -41,6 +54,50 @@ template <int pending>
 __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
+// The same for a number that is known at run time; for more than the newest seven is for seven.
+__device__ __forceinline__ void copy_async_wait_for_all_but(int pending) {
+  switch (pending) {
+    case 0: return copy_async_wait<0>();
+    case 1: return copy_async_wait<1>();
+    case 2: return copy_async_wait<2>();
+    case 3: return copy_async_wait<3>();
+    case 4: return copy_async_wait<4>();
+    case 5: return copy_async_wait<5>();
+    case 6: return copy_async_wait<6>();
+    default: return copy_async_wait<7>();
+  }
+}
+
+// Blocks of a cluster, which run at the same time; of one block before compute capability 9.0.
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ int cluster_rank() {
+  int rank;
+  asm("mov.u32 %0, %cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+__device__ __forceinline__ int cluster_size() {
+  int size;
+  asm("mov.u32 %0, %cluster_nctarank;" : "=r"(size));
+  return size;
+}
+// All threads of all blocks arrive, then wait for each other; what they wrote to shared memory before is visible behind.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// Stores v where `place` is in the shared memory of block `rank`.
+__device__ __forceinline__ void store_in_cluster(float *place, int rank, const float (&v)[8]) {
+  uint32_t address;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(place)), "r"(rank));
+#pragma unroll
+  for (int i = 0; i < 8; i += 4)
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(address + 4 * i), "f"(v[i]), "f"(v[i + 1]), "f"(v[i + 2]), "f"(v[i + 3]) : "memory");
+}
+#else
+__device__ __forceinline__ int cluster_rank() { return 0; }
+__device__ __forceinline__ int cluster_size() { return 1; }
+__device__ __forceinline__ void cluster_arrive() {}
+__device__ __forceinline__ void cluster_wait() {}
+__device__ __forceinline__ void store_in_cluster(float *, int, const float (&)[8]) {}
+#endif
 
 // Four 8x8 matrices of 16-bit elements; lane 8 i + j has the address of row j of matrix i.
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *p) {

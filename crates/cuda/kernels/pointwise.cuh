@@ -62,6 +62,7 @@ __device__ __forceinline__ void by_chunks(int rows, int columns, bool aligned, F
 
 template <class T>
 __device__ __forceinline__ void elementwise(const ElementwiseArguments &a) {
+  if (a.release) start_launch_behind();
   const bool aligned = is_aligned<T>(a.x) && is_aligned<T>(a.parts) && is_aligned<T>(a.by) && is_aligned<T>(a.add) && is_aligned<T>(a.y);
   by_chunks(
       a.rows, a.columns, aligned, [&](int row, int column) { elementwise_chunk<kChunk, T>(a, row, column); },

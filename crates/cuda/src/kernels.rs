@@ -1,6 +1,7 @@
 //! The kernels: which function a launch runs, with how many blocks, threads and bytes of shared memory.
 
 mod cubins;
+mod product;
 
 pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
@@ -16,6 +17,8 @@ pub struct Limits {
     pub multiprocessors: u32,
     /// Bytes of shared memory that a block may have (`CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN`).
     pub shared: u32,
+    /// Whether blocks can be launched in clusters (compute capability 9.0 and newer).
+    pub clusters: bool,
 }
 
 /// How a kernel is launched.
@@ -27,6 +30,8 @@ pub struct Configuration {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
+    /// Blocks of a cluster, along the grid's first dimension.
+    pub cluster: u32,
     /// Bytes of dynamic shared memory; above 48 KiB the function's limit has to be raised first.
     pub shared: u32,
 }
@@ -85,6 +90,7 @@ macro_rules! of_element {
 pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> Result<Configuration, LaunchError> {
     match (kernel, arguments) {
         (Kernel::Norm(element), Arguments::Norm(a)) => norm(of_element!("norm", element), a, limits),
+        (Kernel::Product(element, tile), Arguments::Product(a)) => product::product(element, tile, a, limits),
         (Kernel::Attention(element), Arguments::Attention(a)) => attention(element, a, limits),
         (Kernel::Rotary(element), Arguments::Rotary(a)) => rotary(of_element!("rotary", element), a),
         (Kernel::Elementwise(element), Arguments::Elementwise(a)) => {
@@ -129,6 +135,7 @@ impl Sizes {
             function: self.0,
             grid: [small(items.div_ceil(per_block)), 1, 1],
             block: [small(threads), 1, 1],
+            cluster: 1,
             shared: 0,
         }
     }
@@ -228,7 +235,7 @@ fn attention(element: Element, a: &AttentionArguments, limits: Limits) -> Result
     let [blocks, heads, groups] = attention_grid(&sizes, a, shape.queries)?;
     sizes.check("rows", a.rows, blocks <= 65535, "at most 65535 blocks of them")?;
     let shared = sizes.shared(shape.shared(a.keys.unsigned_abs()).into(), limits)?;
-    Ok(Configuration { function, grid: [heads, blocks, groups], block: [shape.threads, 1, 1], shared })
+    Ok(Configuration { function, grid: [heads, blocks, groups], block: [shape.threads, 1, 1], cluster: 1, shared })
 }
 
 /// Head dimensions that attention by tensor cores is compiled for; others are padded.
@@ -303,7 +310,7 @@ fn plain_attention(
     let sizes = Sizes(function);
     let grid = attention_grid(&sizes, a, 4)?;
     let shared = sizes.shared((sizes.positive("dim", a.dim)? * 2 + 32) * 4 * 4, limits)?;
-    Ok(Configuration { function, grid, block: [128, 1, 1], shared })
+    Ok(Configuration { function, grid, block: [128, 1, 1], cluster: 1, shared })
 }
 
 /// Blocks of `rows` query rows of a head.

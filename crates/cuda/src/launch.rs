@@ -39,6 +39,8 @@ pub enum Element {
 pub enum Kernel {
     /// [`NormArguments`]
     Norm(Element),
+    /// [`ProductArguments`]
+    Product(Element, Tile),
     /// [`AttentionArguments`]
     Attention(Element),
     /// [`RotaryArguments`]
@@ -55,11 +57,58 @@ pub enum Kernel {
     Euler(Element),
 }
 
+/// How our own kernel divides a product.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tile {
+    /// Warps of a block along the outputs, 48 each.
+    pub out_warps: u32,
+    /// Warps of a block along the channels.
+    pub channel_warps: u32,
+    /// Blocks that divide the channels among them and add up their sums.
+    pub cluster: u32,
+    /// Blocks that shared memory is left for on a multiprocessor.
+    pub resident: u32,
+}
+
+impl Tile {
+    /// Most rows.
+    pub const ROWS: i32 = 64;
+    /// Warps along outputs and channels that the kernel is compiled for.
+    pub const WARPS: [(u32, u32); 5] = [(1, 4), (1, 6), (2, 4), (3, 2), (4, 2)];
+    /// Outputs of a warp.
+    pub(crate) const OUTPUTS: u32 = 48;
+    /// Channels of a warp at a time.
+    pub(crate) const CHANNELS: u32 = 32;
+
+    /// Whether it is one that can be launched.
+    pub fn is_known(self) -> bool {
+        let warps = Self::WARPS.contains(&(self.out_warps, self.channel_warps));
+        warps && (1..=8).contains(&self.cluster) && (1..=4).contains(&self.resident)
+    }
+
+    /// Channels of a part are a multiple of this.
+    pub fn depth(self) -> u32 {
+        Self::CHANNELS * self.channel_warps * self.cluster
+    }
+
+    /// Whether the kernel computes a product so: 16-bit elements, `[to, from]` weights, few rows, whole chunks of eight elements.
+    pub fn takes(self, product: &Product) -> bool {
+        let Product { element, x, weight, bias, y, rows, from, to, transposed, parts, apart, .. } = *product;
+        let depth = i64::from(self.depth()) * i64::from(parts.max(1));
+        let aligned = [x.address, weight, bias, y.address].iter().all(|address| address.is_multiple_of(16));
+        let whole = [x.stride, y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0);
+        let sixteen_bits = element != Element::F32;
+        sixteen_bits && transposed && rows <= Self::ROWS && i64::from(from) % depth == 0 && aligned && whole
+    }
+}
+
 /// Arguments of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Arguments {
     Norm(NormArguments),
+    Product(ProductArguments),
     Attention(AttentionArguments),
     Rotary(RotaryArguments),
     Elementwise(ElementwiseArguments),
@@ -77,6 +126,7 @@ impl Arguments {
         }
         match self {
             Self::Norm(a) => of(a),
+            Self::Product(a) => of(a),
             Self::Attention(a) => of(a),
             Self::Rotary(a) => of(a),
             Self::Elementwise(a) => of(a),
@@ -139,8 +189,11 @@ pub struct NormArguments {
     pub kind: i32,
     pub eps: f32,
     /// 1: `parts.bias`, `weight`, `bias`, `gain` and `shift` are older than the launch before, so they may be read before it has
-    /// ended. (A kernel lets the next one start only after its own wait, so all launches before the one before have ended.)
+    /// ended.
     pub early: i32,
+    /// 1: the launch behind may start before this one's wait: before its own it reads weights only.
+    pub release: i32,
+    pub _padding: i32,
 }
 
 /// Attention of `groups` groups of rows, each to itself. Row `r` of group `g` is row `g * rows + r`; element `c` of head `h` of it is
@@ -174,7 +227,32 @@ pub struct AttentionArguments {
     pub scale: f32,
     /// 1: keys and values are older than the launch before, so they may be read before it has ended.
     pub early_keys: i32,
-    pub _padding: i32,
+    /// As [`NormArguments::release`].
+    pub release: i32,
+}
+
+/// `y = activation(x W^T + bias)` for `W` `[to, from]`, for few rows. Part `p` of `parts` is of channels `p * from / parts ..`; with more
+/// than one there is neither bias nor activation.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct ProductArguments {
+    /// `[rows, from]`
+    pub x: Matrix,
+    pub weight: Address,
+    /// `[to]`; 0: none.
+    pub bias: Address,
+    /// `[rows, to]`; its stride counts elements of the result's type.
+    pub y: Matrix,
+    /// Elements from part to part.
+    pub apart: i64,
+    pub rows: i32,
+    pub from: i32,
+    pub to: i32,
+    pub parts: i32,
+    /// 1: y is in single precision.
+    pub single: i32,
+    /// As [`ElementwiseArguments::activation`].
+    pub activation: i32,
 }
 
 /// See `Operation::Rotary`. `y` may be `x`.
@@ -211,6 +289,9 @@ pub struct ElementwiseArguments {
     pub add_rows: i32,
     /// 0: none; 1: relu; 2: silu; 3: gelu by tanh; 4: exact gelu.
     pub activation: i32,
+    /// As [`NormArguments::release`].
+    pub release: i32,
+    pub _padding: i32,
 }
 
 /// Rows of `bytes` bytes; strides are in bytes here. An index outside of the table takes its first or last row.

@@ -34,6 +34,8 @@ pub use weights::WeightLayout;
 
 use arena::Piece;
 use lower::Lowering;
+#[cfg(feature = "cuda")]
+pub(crate) use lower::launch_of;
 use memory::{Home, MOST_OFFSET, Storage, View, for_each_address};
 use operand::Sizes;
 

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::launch::{Element, Epilogue, Follows, Product};
+use crate::launch::{Element, Epilogue, Follows, Product, Tile};
 
 mod file;
 mod measure;
 
 pub use file::{FORMAT, Machine, TacticsError};
 pub use measure::{Measure, splits};
+#[cfg(test)]
+use measure::tiles;
 
 /// What a choice depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -50,18 +52,33 @@ pub struct Split {
     pub parts: u32,
     /// Whether they are in single precision.
     pub single: bool,
+    /// How our own kernel computes the product; `None`: the library does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tile: Option<Tile>,
 }
 
 impl Split {
     /// One part in the product's element type.
-    pub const WHOLE: Self = Self { parts: 1, single: false };
+    pub const WHOLE: Self = Self::parts(1, false);
 
-    /// The same with at most so many parts that they divide `from` channels.
+    /// Parts by the library.
+    pub const fn parts(parts: u32, single: bool) -> Self {
+        Self { parts, single, tile: None }
+    }
+
+    /// The same with at most so many parts that they divide `from` channels; by the library where the tile does not.
     #[must_use]
     pub fn fitting(self, from: i32) -> Self {
-        let from = u32::try_from(from).unwrap_or_default();
-        let parts = (1..=self.parts).rev().find(|parts| from.is_multiple_of(*parts)).unwrap_or(1);
-        Self { parts, ..self }
+        let from = u64::from(from.unsigned_abs());
+        let parts = |depth: u32| {
+            let most = u64::from(self.parts).min(from);
+            let parts = (1..=most).rev().find(|parts| from.is_multiple_of(parts * u64::from(depth)));
+            parts.map(|parts| parts as u32)
+        };
+        match self.tile.and_then(|tile| parts(tile.depth())) {
+            Some(parts) => Self { parts, ..self },
+            None => Self { parts: parts(1).unwrap_or(1), tile: None, ..self },
+        }
     }
 }
 
@@ -83,7 +100,7 @@ impl Choose for Split {
 pub struct Tactic {
     /// How the product is divided.
     pub split: Split,
-    /// The library's algorithm, in its own bytes.
+    /// The library's algorithm, in its own bytes; empty for our own kernel.
     pub algorithm: Vec<u8>,
     /// Median time of the product and what follows it.
     pub microseconds: f64,
@@ -134,7 +151,7 @@ impl Tactics {
     /// The algorithm for a product of a plan, if one was measured for its division. The library may still refuse it (other rows,
     /// other alignment); then its own first choice is as good as any.
     pub fn algorithm(&self, product: &Product) -> Option<&[u8]> {
-        let split = Split { parts: u32::try_from(product.parts).ok()?, single: product.single };
+        let split = Split::parts(u32::try_from(product.parts).ok()?, product.single);
         let tactic = self.nearest(&Key::of(product))?;
         (tactic.split.fitting(product.from) == split).then_some(&tactic.algorithm)
     }

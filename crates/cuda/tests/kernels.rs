@@ -13,6 +13,8 @@ mod moves;
 mod norm;
 #[path = "kernels/pointwise.rs"]
 mod pointwise;
+#[path = "kernels/product.rs"]
+mod product;
 #[path = "kernels/rotary.rs"]
 mod rotary;
 #[path = "kernels/support.rs"]

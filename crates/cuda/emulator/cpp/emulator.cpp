@@ -1,8 +1,8 @@
-// Runs a grid's blocks one after the other; a block's threads are fibers.
+// Runs a grid's clusters of blocks one after the other; the threads of a cluster's blocks are fibers.
 //
 // A fiber runs until it waits: for its block, for the lanes of its warp, or for the launch before. The next one is chosen at random
 // among those that can go on. Dynamic shared memory begins as NaNs and ends before a page without access. Copies by cp.async read
-// when they are issued and write when they are waited for. When every fiber of the first block waits for the launch before or has
+// when they are issued and write when they are waited for. When every fiber of the first cluster waits for the launch before or has
 // ended, the caller's function is called: it may write what the launch before would have written.
 #include "emulator.h"
 
@@ -31,10 +31,12 @@ Kernel::Kernel(const char *name, size_t arguments, int threads, void (*run)(cons
 namespace {
 
 constexpr size_t kStack = 128 << 10;
-constexpr size_t kShared = 100 << 10;  // at most, with what is behind it
+constexpr unsigned kShared = 227 << 10;  // bytes that a block may have
+constexpr unsigned kCluster = 8;         // blocks that a cluster may have
 
-enum class State { kReady, kBlock, kWarp, kBefore, kEnded };
-const char *const kStates[] = {"ready", "at __syncthreads", "at an operation of its warp", "at the launch before", "ended"};
+enum class State { kReady, kBlock, kCluster, kWarp, kBefore, kEnded };
+const char *const kStates[] = {"ready", "at __syncthreads", "at its cluster", "at an operation of its warp", "at the launch before",
+                               "ended"};
 
 struct Copy {
   void *to;
@@ -47,7 +49,9 @@ struct Fiber {
   std::unique_ptr<char[]> stack;
   bool started = false;
   State state = State::kEnded;
-  Index index;
+  unsigned number, rank;  // among all fibers; of its block in the cluster
+  Index index, block;
+  unsigned arrivals;  // at its cluster
   const char *operation;  // of its warp
   const void *in;
   void *out;
@@ -59,13 +63,15 @@ struct Machine {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<unsigned> ready, lanes_there;
   Fiber *current = nullptr;
-  unsigned threads = 0, at_block = 0, ended = 0, at_before = 0;
+  std::vector<unsigned> at_block;  // by rank
+  unsigned blocks = 1, block_threads = 0, threads = 0, arrivals = 0, ended = 0, at_before = 0;
   jmp_buf scheduler;
   bool failed = false, was_before = false;
   char error[400];
   void (*run)(const void *);
   const void *arguments;
-  unsigned char *pages = nullptr, *shared = nullptr;
+  unsigned char *pages[kCluster] = {}, *shared[kCluster] = {};
+  unsigned shared_bytes = 0;
   uint64_t random;
 
   unsigned draw(unsigned below) {
@@ -96,7 +102,7 @@ void fiber_main() {
 
 __attribute__((noinline)) void resume(Fiber &fiber) {
   machine.current = &fiber;
-  thread_index = fiber.index;
+  thread_index = fiber.index, block_index = fiber.block;
   if (_setjmp(machine.scheduler)) return;
   if (fiber.started) _longjmp(fiber.resume, 1);
   fiber.started = true;
@@ -127,20 +133,24 @@ void release(State state) {
     if (machine.fibers[i]->state == state) make_ready(i);
 }
 
-void start_block(unsigned shared) {
+// The cluster whose first block is `first`.
+void start_cluster(Index first) {
   machine.ready.clear();
-  machine.lanes_there.assign((machine.threads + kLanes - 1) / kLanes, 0);
-  machine.at_block = machine.ended = machine.at_before = 0;
-  memset(machine.shared, 0xff, shared);
+  machine.lanes_there.assign(machine.threads / kLanes, 0);
+  machine.at_block.assign(machine.blocks, 0);
+  machine.arrivals = machine.ended = machine.at_before = 0;
+  for (unsigned rank = 0; rank < machine.blocks; rank++) memset(machine.shared[rank], 0xff, machine.shared_bytes);
   for (unsigned i = 0; i < machine.threads; i++) {
     Fiber &fiber = fiber_at(i);
-    fiber.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
+    fiber.number = i, fiber.rank = i / machine.block_threads, fiber.arrivals = 0;
+    fiber.index = {i % machine.block_threads, 0, 0};
+    fiber.block = {first.x + fiber.rank, first.y, first.z};
     make_ready(i);
   }
 }
 
 // False after a failure.
-bool run_block(void (*before)(void *), void *context) {
+bool run_cluster(void (*before)(void *), void *context) {
   for (;;) {
     while (!machine.ready.empty()) {
       const unsigned pick = machine.draw(machine.ready.size()), i = machine.ready[pick];
@@ -170,15 +180,19 @@ bool run_block(void (*before)(void *), void *context) {
   return false;
 }
 
-// So that the last byte of `shared` lies before a page without access.
-bool place_shared(unsigned shared) {
+// So that the last byte of each block's shared memory lies before a page without access.
+bool place_shared(unsigned bytes) {
   const size_t page = sysconf(_SC_PAGESIZE), size = (kShared + page - 1) / page * page;
-  if (!machine.pages) {
-    void *pages = mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED || mprotect(static_cast<char *>(pages) + size, page, PROT_NONE)) return false;
-    machine.pages = static_cast<unsigned char *>(pages);
+  machine.shared_bytes = bytes;
+  for (unsigned rank = 0; rank < machine.blocks; rank++) {
+    unsigned char *&place = machine.pages[rank];
+    if (!place) {
+      void *pages = mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (pages == MAP_FAILED || mprotect(static_cast<char *>(pages) + size, page, PROT_NONE)) return false;
+      place = static_cast<unsigned char *>(pages);
+    }
+    machine.shared[rank] = place + size - bytes;
   }
-  machine.shared = machine.pages + size - shared;
   return true;
 }
 
@@ -196,12 +210,28 @@ void fail(const char *format, ...) {
 }
 
 void wait_for_block() {
+  const unsigned rank = machine.current->rank, first = rank * machine.block_threads;
   machine.current->state = State::kBlock;
-  if (++machine.at_block == machine.threads) {
-    machine.at_block = 0;
-    release(State::kBlock);
+  if (++machine.at_block[rank] == machine.block_threads) {
+    machine.at_block[rank] = 0;
+    for (unsigned i = first; i < first + machine.block_threads; i++) make_ready(i);
   }
   leave();
+}
+
+int cluster_rank() { return static_cast<int>(machine.current->rank); }
+int cluster_size() { return static_cast<int>(machine.blocks); }
+void cluster_arrive() {
+  machine.current->arrivals++;
+  if (++machine.arrivals % machine.threads == 0) release(State::kCluster);
+}
+void cluster_wait() {
+  if (machine.arrivals >= machine.current->arrivals * machine.threads) return;
+  machine.current->state = State::kCluster;
+  leave();
+}
+void *in_cluster(void *place, int rank) {
+  return machine.shared[rank] + (static_cast<unsigned char *>(place) - machine.shared[machine.current->rank]);
 }
 
 void wait_for_launch_before() {
@@ -212,7 +242,7 @@ void wait_for_launch_before() {
 
 void collective(const char *operation, const void *in, void *out, void (*compute)(const Lanes &)) {
   Fiber &fiber = *machine.current;
-  const unsigned warp = fiber.index.x / kLanes;
+  const unsigned warp = fiber.number / kLanes;
   fiber.operation = operation, fiber.in = in, fiber.out = out;
   fiber.state = State::kWarp;
   if (++machine.lanes_there[warp] == kLanes) {
@@ -229,7 +259,8 @@ void collective(const char *operation, const void *in, void *out, void (*compute
   leave();
 }
 
-unsigned char *shared_memory() { return machine.shared; }
+unsigned char *shared_memory() { return machine.shared[machine.current->rank]; }
+unsigned shared_memory_bytes() { return machine.shared_bytes; }
 
 void copy_async(void *to, const void *from, size_t bytes) {
   Copy copy = {to, {}};
@@ -255,7 +286,7 @@ const char *refuse(const char *reason, const char *name) {
   return machine.error;
 }
 
-const char *emulate(const char *name, Index grid, Index block, unsigned shared, const void *arguments, size_t size, uint64_t seed,
+const char *emulate(const char *name, Index grid, Index block, unsigned cluster, unsigned shared, const void *arguments, size_t size, uint64_t seed,
                     void (*before)(void *), void *context) {
   const Kernel *kernel = kernels_are_linked ? Kernel::first : nullptr;
   while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
@@ -265,17 +296,18 @@ const char *emulate(const char *name, Index grid, Index block, unsigned shared, 
   if (threads % kLanes || threads == 0 || block.y != 1 || block.z != 1) return refuse("a block has whole warps along x", name);
   if (threads > static_cast<unsigned>(kernel->threads)) return refuse("the block has more threads than the launch bound", name);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535) return refuse("the grid is empty or too large", name);
-  if (shared > 99 << 10 || shared % 16 || !place_shared(shared)) return refuse("shared memory is over 99 KiB or no multiple of 16", name);
-  machine.run = kernel->run, machine.arguments = arguments, machine.threads = threads;
+  if (cluster == 0 || cluster > kCluster || grid.x % cluster) return refuse("the grid is not of whole clusters of at most 8 blocks", name);
+  machine.blocks = cluster;
+  if (shared > kShared || shared % 16 || !place_shared(shared)) return refuse("shared memory is over 227 KiB or no multiple of 16", name);
+  machine.run = kernel->run, machine.arguments = arguments, machine.block_threads = threads, machine.threads = threads * cluster;
   machine.failed = machine.was_before = false;
   machine.random = seed * 2 + 1;
   block_size = block, grid_size = grid;
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
-      for (unsigned x = 0; x < grid.x; x++) {
-        block_index = {x, y, z};
-        start_block(shared);
-        if (run_block(before, context)) continue;
+      for (unsigned x = 0; x < grid.x; x += cluster) {
+        start_cluster({x, y, z});
+        if (run_cluster(before, context)) continue;
         machine.fibers.clear();  // they are in the middle of the kernel
         return machine.error;
       }
@@ -286,9 +318,9 @@ const char *emulate(const char *name, Index grid, Index block, unsigned shared, 
 }  // namespace emulator
 
 // Null, or what is wrong; valid until the thread's next call.
-extern "C" const char *vla_cuda_emulate(const char *name, const unsigned *grid, const unsigned *block, unsigned shared,
+extern "C" const char *vla_cuda_emulate(const char *name, const unsigned *grid, const unsigned *block, unsigned cluster, unsigned shared,
                                         const void *arguments, size_t size, uint64_t seed, void (*before)(void *), void *context) {
   using emulator::Index;
-  return emulator::emulate(name, Index{grid[0], grid[1], grid[2]}, Index{block[0], block[1], block[2]}, shared, arguments, size, seed,
+  return emulator::emulate(name, Index{grid[0], grid[1], grid[2]}, Index{block[0], block[1], block[2]}, cluster, shared, arguments, size, seed,
                            before, context);
 }

@@ -42,6 +42,13 @@ void wait_for_launch_before();
 // Waits until all lanes of the warp have come to the same operation; the last one computes all results.
 void collective(const char *operation, const void *in, void *out, void (*compute)(const Lanes &));
 unsigned char *shared_memory();
+unsigned shared_memory_bytes();
+int cluster_rank();
+int cluster_size();
+void cluster_arrive();
+void cluster_wait();
+// Where `place` in the shared memory of the fiber's block is in that of block `rank`.
+void *in_cluster(void *place, int rank);
 void copy_async(void *to, const void *from, size_t bytes);
 void copy_async_commit();
 void copy_async_wait(int pending);
@@ -75,6 +82,15 @@ struct Kernel {
 #define KERNEL_RESIDENT(name, Arguments, threads, blocks, body) KERNEL(name, Arguments, threads, body)
 
 inline unsigned char *shared_memory() { return emulator::shared_memory(); }
+inline int shared_memory_bytes() { return static_cast<int>(emulator::shared_memory_bytes()); }
+inline int cluster_rank() { return emulator::cluster_rank(); }
+inline int cluster_size() { return emulator::cluster_size(); }
+inline void cluster_arrive() { emulator::cluster_arrive(); }
+inline void cluster_wait() { emulator::cluster_wait(); }
+inline void store_in_cluster(float *place, int rank, const float (&v)[8]) {
+  std::memcpy(emulator::in_cluster(place, rank), v, sizeof v);
+}
+inline void start_launch_behind() {}
 inline void wait_for_launch_before() { emulator::wait_for_launch_before(); }
 inline void __syncthreads() { emulator::wait_for_block(); }
 inline void __syncwarp() {
@@ -126,6 +142,7 @@ template <int pending>
 inline void copy_async_wait() {
   emulator::copy_async_wait(pending);
 }
+inline void copy_async_wait_for_all_but(int pending) { emulator::copy_async_wait(pending); }
 
 // ldmatrix.x4: row j of matrix i is at lane 8 i + j's address. Register i of a lane has elements 2 (lane % 4) and the next of row
 // lane / 4; transposed: of column lane / 4.

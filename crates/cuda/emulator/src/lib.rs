@@ -2,7 +2,7 @@
 //!
 //! The kernels are compiled by the host's C++ compiler. A block's threads run one at a time in random order between barriers, so a
 //! missing barrier is likely to give wrong results; vector accesses check their alignment; shared memory begins as NaNs. Time is not
-//! emulated, nor are two blocks that run at once.
+//! emulated, nor are two clusters that run at once.
 
 #![expect(unsafe_code, reason = "calls into the emulator's C++")]
 
@@ -18,6 +18,7 @@ unsafe extern "C" {
         name: *const c_char,
         grid: *const u32,
         block: *const u32,
+        cluster: u32,
         shared: u32,
         arguments: *const c_void,
         size: usize,
@@ -41,6 +42,8 @@ pub struct Grid {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
+    /// Blocks of a cluster, along the grid's first dimension.
+    pub cluster: u32,
     /// Bytes of dynamic shared memory.
     pub shared: u32,
     /// Seed of the order in which threads run.
@@ -85,6 +88,7 @@ pub unsafe fn emulate_after<F: FnMut()>(
             name.as_ptr(),
             grid.grid.as_ptr(),
             grid.block.as_ptr(),
+            grid.cluster,
             grid.shared,
             arguments.0,
             arguments.1,

@@ -44,7 +44,7 @@ impl Prepared {
 /// Bytes of the arena at the profile's maximum, however products are divided; `None` where the maxima of several symbols do not go
 /// together.
 fn largest_arena(stage: &Stage, program: &Program, network: &Network, layout: &WeightLayout) -> Option<u64> {
-    const MOST: Split = Split { parts: 8, single: true };
+    const MOST: Split = Split::parts(8, true);
     let symbols = estimate::symbols(stage, Some(network), estimate::Size::Most);
     let plan = Plan::new(program, layout, &symbols, &MOST);
     plan.inspect_err(|error| tracing::debug!(stage = %stage.name, %error, "no plan at the profile's maximum"))

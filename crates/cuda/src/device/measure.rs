@@ -12,9 +12,11 @@ use super::products::Products;
 use crate::DeviceBlock;
 use crate::cublas::{Algorithm, Descriptors};
 use crate::driver::{Cuda, failed};
+use crate::kernels::Limits;
 use crate::launch::{
-    Arguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Matrix, NormArguments, Parts, Product,
+    Arguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, NormArguments, Parts, Product, Tile,
 };
+use crate::plan;
 use crate::tactics::{Key, Measure, Split};
 use vla_engines::Error;
 
@@ -96,18 +98,20 @@ impl<'a> Measurer<'a> {
         Ok((product, base))
     }
 
-    /// A kernel that adds the parts as what follows the product does; `None` where nothing does, or none takes such sizes.
-    fn following(&self, key: &Key, product: &Product, base: u64) -> Option<Prepared> {
-        if key.follows == Follows::Value {
+    /// A kernel that adds the parts as what follows the product does; `None` where none takes such sizes. What follows a value is not
+    /// known: a norm of it. Few rows are always measured with one, because a product of ours reads weights while it runs.
+    fn following(&self, key: &Key, product: &Product, base: u64, release: bool) -> Option<Prepared> {
+        if key.follows == Follows::Value && key.rows > Tile::ROWS {
             return None;
         }
-        let places = Places::of(key, Split { parts: product.parts.unsigned_abs(), single: product.single });
+        let release = i32::from(release);
+        let places = Places::of(key, Split::parts(product.parts.unsigned_abs(), product.single));
         let matrix = |offset: u64| Matrix { address: base + offset, stride: i64::from(key.to) };
         let (single, count) = (i32::from(product.single), product.parts);
         let parts = Parts { first: product.y, apart: product.apart, bias: 0, count, single };
         let (rows, y) = (key.rows, matrix(places.result));
         let (kernel, arguments) = match key.follows {
-            Follows::Norm => {
+            Follows::Norm | Follows::Value => {
                 let x = matrix(places.residual);
                 let norm = NormArguments {
                     x,
@@ -118,6 +122,7 @@ impl<'a> Measurer<'a> {
                     groups: 1,
                     width: key.to,
                     eps: 1e-5,
+                    release,
                     ..NormArguments::default()
                 };
                 (Kernel::Norm(key.element), Arguments::Norm(norm))
@@ -129,12 +134,24 @@ impl<'a> Measurer<'a> {
                     rows,
                     columns: key.to,
                     add_rows: rows,
+                    release,
                     ..ElementwiseArguments::default()
                 };
                 (Kernel::Elementwise(key.element), Arguments::Elementwise(add))
             }
         };
         self.module.prepare(kernel, arguments).ok().map(Prepared::Kernel)
+    }
+
+    /// The product as it is divided; `None` where our own kernel does not take it.
+    fn prepare(&self, product: &Product, split: Split, algorithm: &[u8]) -> Result<Option<Prepared>, Error> {
+        if split.tile.is_none() {
+            let Some(algorithm) = Algorithm::of_bytes(algorithm) else { return Ok(None) };
+            let descriptors = Descriptors::new(&self.products.handle, product)?;
+            return Ok(Some(Prepared::Product(self.products.by(descriptors, algorithm, product))));
+        }
+        let Launch::Kernel { kernel, arguments } = plan::launch_of(*product, split.tile) else { return Ok(None) };
+        Ok(self.module.prepare(kernel, arguments).ok().map(Prepared::Kernel))
     }
 
     /// Median microseconds of one of these launches, run one after the other as a graph, without those that only follow.
@@ -180,6 +197,10 @@ impl<'a> Measurer<'a> {
 impl Measure for Measurer<'_> {
     type Error = Error;
 
+    fn limits(&self) -> Limits {
+        self.module.limits()
+    }
+
     fn algorithms(&mut self, key: &Key, split: Split) -> Result<Vec<Vec<u8>>, Error> {
         let (product, _) = self.product(key, split, self.weights.address())?;
         let addresses = [product.weight, product.x.address, product.y.address];
@@ -198,18 +219,19 @@ impl Measure for Measurer<'_> {
     }
 
     fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Error> {
-        let Some(algorithm) = Algorithm::of_bytes(algorithm) else { return Ok(None) };
         let (bytes, weights) = (weight_bytes(key), self.weights.bytes() as u64);
         let apart = bytes.next_multiple_of(crate::ALIGNMENT as u64);
         let count = COVERED.div_ceil(apart).min(MOST).min(weights / apart).max(1);
         let mut launches = Vec::new();
         for at in 0..count {
             let (product, base) = self.product(key, split, self.weights.address() + at * apart)?;
-            let descriptors = Descriptors::new(&self.products.handle, &product)?;
-            launches.push(Prepared::Product(self.products.by(descriptors, algorithm, &product)));
-            launches.extend(self.following(key, &product, base));
+            let Some(launch) = self.prepare(&product, split, algorithm)? else { return Ok(None) };
+            launches.push(launch);
+            launches.extend(self.following(key, &product, base, split.tile.is_some()));
         }
-        self.run(&launches, usize::try_from(count).unwrap_or(1))
+        let time = self.run(&launches, usize::try_from(count).unwrap_or(1))?;
+        tracing::debug!(?key, ?split, microseconds = ?time, "measured");
+        Ok(time)
     }
 }
 
@@ -263,7 +285,7 @@ mod tests {
             follows: Follows::Norm,
             rows: 51,
         };
-        let Places { x, parts, residual, result, end } = Places::of(&key, Split { parts: 3, single: true });
+        let Places { x, parts, residual, result, end } = Places::of(&key, Split::parts(3, true));
         assert_eq!(x, 0);
         assert!(parts >= 51 * 1536 * 2 && residual - parts >= 3 * 51 * 6144 * 4, "{parts} {residual}");
         assert!(result - residual >= 51 * 6144 * 2 && end - result >= 51 * 6144 * 2, "{residual} {result} {end}");

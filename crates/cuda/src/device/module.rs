@@ -19,6 +19,10 @@ const OLDEST_DRIVER: u32 = 12_000;
 const PROGRAMMATIC_DRIVER: u32 = 12_030;
 /// Compute capability from which on a kernel may start before the one before it has ended.
 const PROGRAMMATIC: (u32, u32) = (9, 0);
+/// Environment variable: with 0 every kernel waits for the launch before, for comparisons.
+const SWITCH: &str = "VLA_TRT_CUDA_PROGRAMMATIC";
+/// Compute capability from which on blocks can be launched in clusters.
+const CLUSTERS: (u32, u32) = (9, 0);
 
 /// Refuses a driver that is too old, before anything of it is called that it may not have.
 ///
@@ -93,12 +97,19 @@ impl Module {
             .map_err(|error| refused(error, properties))?;
         let attribute = Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let context = Arc::clone(cuda.context());
-        let programmatic = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
-        let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0 };
+        let able = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
+        let programmatic = able && std::env::var_os(SWITCH).is_none_or(|value| value != "0");
+        let clusters = properties.compute_capability >= CLUSTERS;
+        let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters };
         let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
         let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;
         made.limits.shared = u32::try_from(shared).unwrap_or_default();
         Ok(made)
+    }
+
+    /// What the device lets a kernel have.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// A kernel's function, allowed all shared memory of a block.
@@ -166,12 +177,23 @@ impl PreparedKernel {
     /// # Errors
     /// [`Error::Device`], [`Error::DeviceLost`].
     pub(super) unsafe fn enqueue(&self, stream: sys::CUstream, early: bool) -> Result<(), Error> {
-        let mut attribute = sys::CUlaunchAttribute {
-            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-            pad: [0; 4],
-            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
-        };
-        let Configuration { grid, block, shared, .. } = self.configuration;
+        let Configuration { grid, block, cluster, shared, .. } = self.configuration;
+        let mut attributes = [
+            sys::CUlaunchAttribute {
+                id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+                pad: [0; 4],
+                value: sys::CUlaunchAttributeValue {
+                    clusterDim: sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: cluster, y: 1, z: 1 },
+                },
+            },
+            sys::CUlaunchAttribute {
+                id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                pad: [0; 4],
+                value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+            },
+        ];
+        let clustered = cluster > 1;
+        let used = &mut attributes[usize::from(!clustered)..];
         let config = sys::CUlaunchConfig {
             gridDimX: grid[0],
             gridDimY: grid[1],
@@ -181,29 +203,15 @@ impl PreparedKernel {
             blockDimZ: block[2],
             sharedMemBytes: shared,
             hStream: stream,
-            attrs: &raw mut attribute,
-            numAttrs: c_uint::from(early && self.module.programmatic),
+            attrs: used.as_mut_ptr(),
+            numAttrs: c_uint::from(clustered) + c_uint::from(early && self.module.programmatic),
         };
-        let mut parameters = [pointer(&self.arguments).cast_mut()];
+        let mut parameters = [self.arguments.raw().0.cast_mut()];
         // SAFETY: the function is of a loaded module, which `module` keeps; it takes one structure by value, which is copied during the
         // call; the rest is the caller's.
         unsafe { sys::cuLaunchKernelEx(&raw const config, self.function, parameters.as_mut_ptr(), ptr::null_mut()) }
             .result()
             .map_err(failed("launching a kernel"))
-    }
-}
-
-/// The structure that a kernel takes.
-fn pointer(arguments: &Arguments) -> *const c_void {
-    match arguments {
-        Arguments::Norm(it) => ptr::from_ref(it).cast(),
-        Arguments::Attention(it) => ptr::from_ref(it).cast(),
-        Arguments::Rotary(it) => ptr::from_ref(it).cast(),
-        Arguments::Elementwise(it) => ptr::from_ref(it).cast(),
-        Arguments::Gather(it) => ptr::from_ref(it).cast(),
-        Arguments::Permute(it) => ptr::from_ref(it).cast(),
-        Arguments::Cast(it) => ptr::from_ref(it).cast(),
-        Arguments::Euler(it) => ptr::from_ref(it).cast(),
     }
 }
 

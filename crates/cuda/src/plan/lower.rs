@@ -18,6 +18,9 @@ mod linear;
 mod moves;
 mod rows;
 
+#[cfg(feature = "cuda")]
+pub(crate) use linear::launch as launch_of;
+
 /// What an operation left for the kernel of a later one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
@@ -118,13 +121,28 @@ impl<'a> Lowering<'a> {
                 self.written.insert(view.storage, self.launches.len());
             }
         }
+        if let Launch::Kernel { kernel: Kernel::Product(..), .. } = launch {
+            self.release();
+        }
         self.launches.push(launch);
         Ok(())
     }
 
+    /// Lets a product of ours start before the last launch waits: it reads weights only before its own wait.
+    fn release(&mut self) {
+        let Some(Launch::Kernel { arguments, .. }) = self.launches.last_mut() else { return };
+        match arguments {
+            Arguments::Norm(arguments) => arguments.release = 1,
+            Arguments::Attention(arguments) => arguments.release = 1,
+            Arguments::Elementwise(arguments) => arguments.release = 1,
+            _ => {}
+        }
+    }
+
     /// Whether what stands at these addresses was complete before the launch before the next one began: weights, and what older
-    /// launches wrote. That the launch before waited for those is known of kernels; a product may start early itself. The launch before the
-    /// first may be another program's, which made the inputs.
+    /// launches wrote. That the launch before waited for those is known of kernels: one that lets the launch behind start before its own wait
+    /// has a product behind it, which waits first. A product of the library may start early itself. The launch before the first may be
+    /// another program's, which made the inputs.
     fn early(&self, addresses: &[Address]) -> bool {
         let next = self.launches.len();
         let follows_kernel = matches!(self.launches.last(), Some(Launch::Kernel { .. }));

@@ -70,6 +70,7 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.gain,
                 &mut a.shift,
             ],
+            Arguments::Product(a) => vec![&mut a.x.address, &mut a.weight, &mut a.bias, &mut a.y.address],
             Arguments::Attention(a) => {
                 vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, &mut a.parts.first.address, &mut a.parts.bias]
             }

@@ -3,7 +3,7 @@
 use super::operand::bytes_of;
 use crate::launch::{
     Address, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix, NormArguments,
-    Parts, PermuteArguments, Product, RotaryArguments,
+    Parts, PermuteArguments, Product, ProductArguments, RotaryArguments,
 };
 
 /// Memory that a launch touches.
@@ -54,24 +54,41 @@ fn of_parts(parts: &Parts, rows: u64, columns: u64, element: Element, out: &mut 
 fn of_product(p: &Product) -> Vec<Region> {
     let (rows, from, to) = (count(p.rows), count(p.from), count(p.to));
     let size = bytes_of(p.element);
-    let mut out = vec![of_matrix(p.x, rows, from, size, false), of_vector(p.weight, from * to, size)];
-    out.push(of_vector(p.bias, to, size));
     let result = if p.single { 4 } else { size };
-    let one = of_matrix(p.y, rows, to, result, true);
-    let n = count(p.parts);
-    let between = n.saturating_sub(1) * p.apart.unsigned_abs() * result;
-    out.push(Region { span: one.span + between, bytes: one.bytes * n, ..one });
-    out
+    vec![
+        of_matrix(p.x, rows, from, size, false),
+        of_vector(p.weight, from * to, size),
+        of_vector(p.bias, to, size),
+        of_result(of_matrix(p.y, rows, to, result, true), count(p.parts), p.apart.unsigned_abs() * result),
+    ]
+}
+
+fn of_own_product(a: &ProductArguments, size: u64) -> Vec<Region> {
+    let (rows, from, to) = (count(a.rows), count(a.from), count(a.to));
+    let result = if a.single == 1 { 4 } else { size };
+    vec![
+        of_matrix(a.x, rows, from, size, false),
+        of_vector(a.weight, from * to, size),
+        of_vector(a.bias, to, size),
+        of_result(of_matrix(a.y, rows, to, result, true), count(a.parts), a.apart.unsigned_abs() * result),
+    ]
+}
+
+/// A result in `parts` that lie `apart` bytes behind each other.
+fn of_result(one: Region, parts: u64, apart: u64) -> Region {
+    Region { span: one.span + parts.saturating_sub(1) * apart, bytes: one.bytes * parts, ..one }
 }
 
 fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     let element = match kernel {
-        Kernel::Norm(e) | Kernel::Attention(e) | Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
+        Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::Attention(e) => e,
+        Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
         Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
     };
     let size = bytes_of(element);
     match arguments {
         Arguments::Norm(a) => of_norm(a, element),
+        Arguments::Product(a) => of_own_product(a, size),
         Arguments::Attention(a) => of_attention(a, element),
         Arguments::Rotary(a) => of_rotary(a, size),
         Arguments::Elementwise(a) => of_elementwise(a, element),

@@ -11,7 +11,7 @@ use crate::launch::{Kernel, Launch};
 /// Figures about a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
-    /// Products.
+    /// Products of the library.
     pub products: usize,
     /// Launches of our kernels, by their name.
     pub kernels: BTreeMap<&'static str, usize>,
@@ -63,6 +63,7 @@ impl Summary {
 fn name(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Norm(_) => "norm",
+        Kernel::Product(..) => "own product",
         Kernel::Attention(_) => "attention",
         Kernel::Rotary(_) => "rotary",
         Kernel::Elementwise(_) => "elementwise",

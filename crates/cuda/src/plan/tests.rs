@@ -111,7 +111,7 @@ fn home(plan: &Plan, address: Address) -> Option<Home> {
     View::of(address).map(|view| plan.storages[view.storage].home)
 }
 
-const FOUR: Split = Split { parts: 4, single: false };
+const FOUR: Split = Split::parts(4, false);
 
 #[test]
 fn a_norm_adds_product_bias_and_residual_and_keeps_the_sum_for_later_readers() {

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use vla_base::sys::fs;
 
 use super::{Key, Split, Tactic, Tactics};
+use crate::launch::Tile;
 
 /// Format of the file; another one is measured anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Most bytes of a library's algorithm.
 const ALGORITHM_BYTES: usize = 1024;
 
@@ -153,7 +154,8 @@ impl Tactics {
 fn tactic(entry: Entry) -> Option<Tactic> {
     let algorithm = bytes(&entry.algorithm)?;
     let Entry { product, split, microseconds, .. } = entry;
-    let usable = split.fitting(product.from) == split && split.parts > 0 && algorithm.len() <= ALGORITHM_BYTES;
+    let known = split.tile.is_none_or(Tile::is_known) && split.tile.is_some() == algorithm.is_empty();
+    let usable = known && split.parts > 0 && algorithm.len() <= ALGORITHM_BYTES && split.fitting(product.from) == split;
     let sizes = [product.rows, product.from, product.to].iter().all(|n| *n > 0);
     (usable && sizes && microseconds.is_finite() && microseconds > 0.0).then_some(Tactic {
         split,

@@ -1,7 +1,8 @@
 //! Choosing by measurement.
 
 use super::{Key, Split, Tactic, Tactics};
-use crate::launch::{Element, Follows};
+use crate::kernels::Limits;
+use crate::launch::{Element, Follows, Tile};
 
 /// Most parts of a product.
 const MOST_PARTS: [u32; 6] = [1, 2, 3, 4, 6, 8];
@@ -13,6 +14,9 @@ pub trait Measure {
     /// Why nothing more can be measured, as when the device is lost.
     type Error;
 
+    /// What the device lets our own kernel have.
+    fn limits(&self) -> Limits;
+
     /// Algorithms that the library offers for a product, its own first choice first. None: the library does not compute it so.
     ///
     /// # Errors
@@ -20,7 +24,7 @@ pub trait Measure {
     fn algorithms(&mut self, key: &Key, split: Split) -> Result<Vec<Vec<u8>>, Self::Error>;
 
     /// Median microseconds of the product and what follows it, with weights that come from memory and not from a cache; `None`
-    /// when the algorithm does not run.
+    /// when the algorithm, or our own kernel with such a tile, does not run.
     ///
     /// # Errors
     /// [`Self::Error`]
@@ -35,8 +39,35 @@ pub fn splits(key: &Key) -> Vec<Split> {
     let from = u32::try_from(key.from).unwrap_or_default();
     let divides = |parts: &u32| *parts == 1 || from.is_multiple_of(parts * CHANNELS);
     let types: &[bool] = if key.element == Element::F32 { &[false] } else { &[false, true] };
-    let of = |parts| types.iter().map(move |single| Split { parts, single: *single });
+    let of = |parts| types.iter().map(move |single| Split::parts(parts, *single));
     MOST_PARTS.into_iter().filter(divides).flat_map(of).collect()
+}
+
+/// Divisions of our own kernel that are worth measuring: those that occupy the device about once, or are divided least.
+pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
+    let sixteen_bits = key.element != Element::F32;
+    if !(sixteen_bits && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
+        return Vec::new();
+    }
+    let clusters: &[u32] = if limits.clusters { &[1, 2, 4] } else { &[1] };
+    let parts: &[u32] = if key.follows == Follows::Value { &[1] } else { &[1, 2, 4] };
+    let mut splits = Vec::new();
+    for (out_warps, channel_warps) in Tile::WARPS {
+        let blocks = key.to.unsigned_abs().div_ceil(Tile::OUTPUTS * out_warps);
+        for (cluster, parts) in clusters.iter().flat_map(|cluster| parts.iter().map(move |parts| (*cluster, *parts))) {
+            let blocks = blocks * cluster * parts;
+            for resident in [1, 2] {
+                let tile = Tile { out_warps, channel_warps, cluster, resident };
+                let split = Split { parts, single: false, tile: Some(tile) };
+                let enough = blocks * 2 >= limits.multiprocessors;
+                let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
+                if enough && not_too_many && split.fitting(key.from) == split {
+                    splits.push(split);
+                }
+            }
+        }
+    }
+    splits
 }
 
 impl Tactics {
@@ -66,8 +97,9 @@ impl Tactics {
 
 fn fastest<M: Measure>(key: &Key, measure: &mut M) -> Result<Option<Tactic>, M::Error> {
     let mut best: Option<Tactic> = None;
-    for split in splits(key) {
-        for algorithm in measure.algorithms(key, split)? {
+    for split in splits(key).into_iter().chain(tiles(key, measure.limits())) {
+        let algorithms = if split.tile.is_some() { vec![Vec::new()] } else { measure.algorithms(key, split)? };
+        for algorithm in algorithms {
             let time = measure.time(key, split, &algorithm)?;
             let Some(microseconds) = time.filter(|time| time.is_finite() && *time > 0.0) else { continue };
             if best.as_ref().is_none_or(|best| microseconds < best.microseconds) {

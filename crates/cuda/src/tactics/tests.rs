@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::kernels::Limits;
 use crate::launch::Matrix;
 
 fn machine() -> Machine {
@@ -19,7 +20,7 @@ fn key(rows: i32, follows: Follows) -> Key {
 }
 
 fn tactic(parts: u32, microseconds: f64) -> Tactic {
-    Tactic { split: Split { parts, single: false }, algorithm: vec![0, 7, 0xab, 0xff], microseconds }
+    Tactic { split: Split::parts(parts, false), algorithm: vec![0, 7, 0xab, 0xff], microseconds }
 }
 
 fn tactics() -> Tactics {
@@ -69,7 +70,7 @@ fn choices_of_another_machine_or_version_are_refused_by_name() {
         ("11.0", "8.7", "compute capability"),
         ("580.00", "540.00", "driver"),
         ("130000", "120600", "cuBLASLt"),
-        ("\"format\": 1", "\"format\": 2", "format"),
+        ("\"format\": 2", "\"format\": 1", "format"),
     ] {
         let found = read(&text.replace(here, there));
         assert!(matches!(&found, Err(TacticsError::Other { what, .. }) if *what == named), "{named}: {found:?}");
@@ -144,13 +145,17 @@ struct Fake<F> {
 impl<F: Fn(&Key, Split, u8) -> Option<f64>> Measure for Fake<F> {
     type Error = &'static str;
 
+    fn limits(&self) -> Limits {
+        Limits { multiprocessors: 132, shared: 227 << 10, clusters: true }
+    }
+
     fn algorithms(&mut self, _: &Key, _: Split) -> Result<Vec<Vec<u8>>, Self::Error> {
         Ok(vec![vec![1], vec![2]])
     }
 
     fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Self::Error> {
         self.timed.set(self.timed.get() + 1);
-        if key.rows == 13 { Err("lost") } else { Ok((self.time)(key, split, algorithm[0])) }
+        if key.rows == 13 { Err("lost") } else { Ok((self.time)(key, split, algorithm.first().copied().unwrap_or(0))) }
     }
 }
 
@@ -166,7 +171,7 @@ fn the_fastest_that_runs_is_kept_and_measured_once() {
     let mut tactics = Tactics::new(machine());
     let keys = [key(51, Follows::Norm), key(51, Follows::Value)];
     assert_eq!(tactics.measure(keys, &mut fake), Ok(vec![]));
-    let best = Tactic { split: Split { parts: 6, single: true }, algorithm: vec![2], microseconds: 3.0 };
+    let best = Tactic { split: Split::parts(6, true), algorithm: vec![2], microseconds: 3.0 };
     assert_eq!(tactics.get(&keys[0]), Some(&best));
     let first = Tactic { split: Split::WHOLE, algorithm: vec![1], microseconds: 4.0 };
     assert_eq!(tactics.get(&keys[1]), Some(&first), "of equal ones the first");
@@ -175,6 +180,48 @@ fn the_fastest_that_runs_is_kept_and_measured_once() {
     assert_eq!(fake.timed.get(), timed);
     assert_eq!(tactics.measure([key(13, Follows::Value)], &mut fake), Err("lost"));
     assert_eq!(tactics.len(), 2, "what was chosen before stays");
+}
+
+#[test]
+fn our_own_kernel_is_kept_where_it_is_the_fastest() {
+    let time = |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
+    let mut fake = Fake { time, timed: Cell::new(0) };
+    let mut tactics = Tactics::new(machine());
+    let key = key(51, Follows::Value);
+    assert_eq!(tactics.measure([key], &mut fake), Ok(vec![]));
+    let found = tactics.get(&key).expect("a choice");
+    assert_eq!((found.split.tile.map(|tile| tile.cluster), found.algorithm.len()), (Some(2), 0));
+    assert_eq!(read(&written(&tactics)).expect("reads"), tactics);
+    let text = written(&tactics);
+    for (good, bad) in [("\"cluster\": 2", "\"cluster\": 9"), ("\"channel_warps\": ", "\"channel_warps\": 7"), ("\"algorithm\": \"\"", "\"algorithm\": \"00\"")] {
+        assert!(text.contains(good), "{good}: {text}");
+        assert!(matches!(read(&text.replace(good, bad)), Err(TacticsError::Damaged { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn tiles_occupy_the_device_and_divide_the_channels() {
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let of = |key: Key, limits| tiles(&key, limits);
+    for split in of(key(51, Follows::Norm), limits) {
+        let tile = split.tile.expect("a tile");
+        let blocks = 6144_u32.div_ceil(48 * tile.out_warps) * tile.cluster * split.parts;
+        assert!((66..=396).contains(&blocks), "{split:?}: {blocks}");
+        assert_eq!(1536 % (tile.depth() * split.parts), 0, "{split:?}");
+    }
+    assert!(of(key(51, Follows::Value), limits).iter().all(|split| split.parts == 1));
+    let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
+    let divided = |split: &Split| split.parts > 1 || split.tile.is_none_or(|tile| tile.cluster > 1);
+    let of_orin = of(key(51, Follows::Norm), orin);
+    assert!(!of_orin.is_empty() && !of_orin.iter().any(divided), "{of_orin:?}");
+    for other in [
+        key(65, Follows::Norm),
+        Key { element: Element::F32, ..key(51, Follows::Norm) },
+        Key { transposed: false, ..key(51, Follows::Norm) },
+        Key { to: 6140, ..key(51, Follows::Norm) },
+    ] {
+        assert!(of(other, limits).is_empty(), "{other:?}");
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub(crate) fn run(case: Case, random: &mut Random) -> &'static str {
         causal: i32::from(causal),
         scale,
         early_keys: i32::from(random.coin()),
-        _padding: 0,
+        release: 0,
     };
     let before = out.clone();
     let arguments = Arguments::Attention(arguments);
@@ -155,7 +155,7 @@ fn attention_of_any_size_equals_double_precision() {
 }
 
 /// A device on which the rows of tests are few.
-const LARGE: Limits = Limits { multiprocessors: 4096, shared: 227 << 10 };
+const LARGE: Limits = Limits { multiprocessors: 4096, shared: 227 << 10, clusters: true };
 
 #[test]
 fn attention_by_tensor_cores_equals_double_precision() {
@@ -199,7 +199,7 @@ fn channels_behind_a_head_are_not_read() {
 #[test]
 fn attention_at_the_sizes_of_gr00t() {
     let mut random = Random(44);
-    let gpu = Limits { multiprocessors: 132, shared: 227 << 10 };
+    let gpu = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
     // DiT: text, images, itself. Few heads of it, by a device that is as much smaller.
     for (rows, keys) in [(51, 53), (51, 324), (41, 41)] {
         let few = run(Case { limits: LARGE, ..case(Element::F16, rows, keys, 2, 48) }, &mut random);

@@ -59,6 +59,7 @@ fn run(element: Element, case: &Case, seed: u64) {
         kind: i32::from(rms),
         eps: 1e-5,
         early: i32::from(random.coin()),
+        ..NormArguments::default()
     };
     let (sum_before, y_before) = (sum.clone(), y.clone());
     launch(Kernel::Norm(element), Arguments::Norm(arguments), &mut random);

@@ -58,6 +58,7 @@ fn elementwise(element: Element, seed: u64) {
         columns: columns as i32,
         add_rows: add_rows as i32,
         activation,
+        ..ElementwiseArguments::default()
     };
     let (x_before, y_before) = (x.clone(), y.clone());
     launch(Kernel::Elementwise(element), Arguments::Elementwise(arguments), &mut random);

@@ -9,7 +9,7 @@ use vla_cuda_emulator::{Grid, emulate, emulate_after};
 
 pub(crate) const ELEMENTS: [Element; 3] = [Element::F32, Element::F16, Element::BF16];
 /// An Orin NX.
-pub(crate) const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10 };
+pub(crate) const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true };
 
 pub(crate) fn size(element: Element) -> usize {
     if element == Element::F32 { 4 } else { 2 }
@@ -172,7 +172,7 @@ impl PartsOperand {
 }
 
 pub(crate) fn grid(c: &Configuration, seed: u64) -> Grid {
-    Grid { grid: c.grid, block: c.block, shared: c.shared, seed }
+    Grid { grid: c.grid, block: c.block, cluster: c.cluster, shared: c.shared, seed }
 }
 
 /// Runs a kernel whose operands are all there.

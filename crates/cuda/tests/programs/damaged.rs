@@ -37,7 +37,7 @@ fn lists_with_damaged_numbers_are_refused_or_have_a_plan() {
             continue;
         }
         let symbols = Symbols::from([("T".to_owned(), 1 + random.below(12))]);
-        let split = Split { parts: 1 + random.below(9) as u32, single: random.below(2) == 0 };
+        let split = Split::parts(1 + random.below(9) as u32, random.below(2) == 0);
         planned += usize::from(Plan::new(&program, &WeightLayout::new(&program), &symbols, &split).is_ok());
     }
     assert!(planned > 100, "{planned} of the lists still have a plan");

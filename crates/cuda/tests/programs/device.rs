@@ -8,7 +8,7 @@ use vla_cuda::launch::{Address, Arguments, Element, Epilogue, Kernel, Launch, Pr
 use vla_cuda_emulator::{Grid, emulate_after};
 
 /// An Orin NX.
-const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10 };
+const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true };
 const ALIGNMENT: usize = 256;
 const POISON: u8 = 0xff;
 
@@ -140,7 +140,7 @@ fn hidden(before: &[Vec<u8>], after: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 unsafe fn run_kernel(kernel: Kernel, arguments: &Arguments, seed: u64, before: impl FnMut()) {
     let c = configuration(kernel, arguments, LIMITS).unwrap();
-    let grid = Grid { grid: c.grid, block: c.block, shared: c.shared, seed };
+    let grid = Grid { grid: c.grid, block: c.block, cluster: c.cluster, shared: c.shared, seed };
     // SAFETY: the caller's promise.
     let run = unsafe { emulate_after(c.function, &grid, arguments.raw(), before) };
     run.unwrap_or_else(|error| panic!("{kernel:?}: {error}"));

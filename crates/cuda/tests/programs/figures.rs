@@ -13,7 +13,7 @@ use super::demo::{Policy, sizes};
 fn summaries(policy: &Policy) -> BTreeMap<&'static str, Summary> {
     let summary = |program| {
         let layout = WeightLayout::new(program);
-        Plan::new(program, &layout, &sizes(20, 38), &Split { parts: 4, single: false }).unwrap().summary()
+        Plan::new(program, &layout, &sizes(20, 38), &Split::parts(4, false)).unwrap().summary()
     };
     policy.stages.iter().map(|(name, network)| (*name, summary(&network.program))).collect()
 }

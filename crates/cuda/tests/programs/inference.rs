@@ -55,7 +55,7 @@ fn check(family: &'static Family, dtype: DType) {
     for (text, rows, parts) in [(21, 83, 1), (38, 99, 4)] {
         let symbols = sizes(text, rows);
         let host = host(&policy, &symbols, &mut random);
-        let split = Split { parts, single: false };
+        let split = Split::parts(parts, false);
         let found = infer(&policy, &host, &|network, inputs| network.emulated(&symbols, inputs, split));
         let expected = infer(&policy, &host, &|network, inputs| network.expected(&symbols, inputs));
         let (_, step) = policy.stages.last().unwrap();

@@ -303,7 +303,7 @@ pub(crate) fn program(seed: u64, dtype: DType, operations: usize) -> Network {
 
 #[test]
 fn random_programs_compute_what_they_say() {
-    let splits = [Split::WHOLE, Split { parts: 4, single: false }, Split { parts: 2, single: true }];
+    let splits = [Split::WHOLE, Split::parts(4, false), Split::parts(2, true)];
     for seed in 0..240 {
         let dtype = [DType::F32, DType::F32, DType::F16, DType::BF16][seed as usize % 4];
         let network = program(seed, dtype, 4 + seed as usize % 12);

@@ -26,7 +26,7 @@ fn check(family: &'static Family, dtype: DType, few: Split, many: Split) {
 }
 
 fn parts(parts: u32, single: bool) -> Split {
-    Split { parts, single }
+    Split::parts(parts, single)
 }
 
 #[test]

@@ -5,7 +5,8 @@ use vla_engines::operations::{Activation, Operation};
 use super::Lowering;
 use super::rows::activation_code;
 use crate::launch::{
-    Address, Arguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts, Product,
+    Address, Arguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts, Product, ProductArguments,
+    Tile,
 };
 use crate::plan::Reason;
 use crate::plan::fusions::Fusion;
@@ -79,7 +80,9 @@ impl Lowering<'_> {
         let zeros = View { storage: 0, offset: self.layout.zeros() }.address();
         let bias = if epilogue != Epilogue::None && piece.bias == 0 { zeros } else { piece.bias };
         let y = piece.y.matrix;
-        self.launch(Launch::Product(Product { bias, epilogue, y, ..plain(piece, &piece.x, Follows::Value)? }))
+        let product = Product { bias, epilogue, y, ..plain(piece, &piece.x, Follows::Value)? };
+        let split = self.choose.split(&Key::of(&product)).fitting(product.from);
+        self.launch(launch(product, split.tile))
     }
 
     fn product_and_elementwise(&mut self, piece: &Piece) -> Result<(), Reason> {
@@ -106,9 +109,23 @@ impl Lowering<'_> {
         let y = Matrix { address: room.address(), stride: piece.y.columns as i64 };
         let parts = int(split.parts as usize)?;
         let (apart, single) = (if parts > 1 { elements as i64 } else { 0 }, split.single);
-        self.launch(Launch::Product(Product { y, parts, apart, single, ..product }))?;
+        self.launch(launch(Product { y, parts, apart, single, ..product }, split.tile))?;
         Ok(Parts { first: y, apart, bias: piece.bias, count: parts, single: i32::from(single) })
     }
+}
+
+/// The product by our own kernel where it takes it, else by the library.
+pub(crate) fn launch(product: Product, tile: Option<Tile>) -> Launch {
+    let Some(tile) = tile.filter(|tile| tile.takes(&product)) else { return Launch::Product(product) };
+    let Product { element, x, weight, bias, y, rows, from, to, epilogue, parts, apart, single, .. } = product;
+    let activation = match epilogue {
+        Epilogue::None | Epilogue::Bias => None,
+        Epilogue::BiasRelu => Some(Activation::Relu),
+        Epilogue::BiasGelu => Some(Activation::GeluTanh),
+    };
+    let (single, activation) = (i32::from(single), activation_code(activation));
+    let arguments = ProductArguments { x, weight, bias, y, apart, rows, from, to, parts, single, activation };
+    Launch::Kernel { kernel: Kernel::Product(element, tile), arguments: Arguments::Product(arguments) }
 }
 
 /// The product alone, in one part, without a place for its result.

@@ -1,0 +1,78 @@
+//! Launches of our own kernel for products.
+
+use super::{Configuration, LaunchError, Limits, Sizes};
+use crate::launch::{Element, ProductArguments, Tile};
+
+macro_rules! of_rows {
+    ($element:literal, $warps:literal) => {
+        [
+            concat!("product_", $element, "_", $warps, "_48"),
+            concat!("product_", $element, "_", $warps, "_56"),
+            concat!("product_", $element, "_", $warps, "_64"),
+        ]
+    };
+}
+macro_rules! of_warps {
+    ($element:literal) => {
+        [
+            of_rows!($element, "1x4"),
+            of_rows!($element, "1x6"),
+            of_rows!($element, "2x4"),
+            of_rows!($element, "3x2"),
+            of_rows!($element, "4x2"),
+        ]
+    };
+}
+
+/// By element type, warps ([`Tile::WARPS`]), and most rows: 48, 56, 64.
+const FUNCTIONS: [[[&str; 3]; 5]; 2] = [of_warps!("f16"), of_warps!("bf16")];
+/// Bytes of a multiprocessor's shared memory that each block takes beside its own.
+const RESERVED: u32 = 1 << 10;
+
+/// `[cluster, tiles of outputs, parts]` blocks. Shared memory has the ring of weights, or the sums of the warps where they need more,
+/// and the sums of the cluster's blocks behind it.
+pub(super) fn product(
+    element: Element,
+    tile: Tile,
+    a: &ProductArguments,
+    limits: Limits,
+) -> Result<Configuration, LaunchError> {
+    let warps = Tile::WARPS.iter().position(|warps| *warps == (tile.out_warps, tile.channel_warps));
+    let sizes = Sizes("product");
+    sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
+    sizes.check("warps", tile.out_warps, warps.is_some(), "those that it is compiled for")?;
+    sizes.check("rows", a.rows, (1..=Tile::ROWS).contains(&a.rows), "1 to 64")?;
+    sizes.check("activation", a.activation, (0..=4).contains(&a.activation), "0 to 4")?;
+    sizes.check("parts", a.parts, (1..=65535).contains(&a.parts), "1 to 65535")?;
+    let most = if limits.clusters { 8 } else { 1 };
+    sizes.check("cluster", tile.cluster, (1..=most).contains(&tile.cluster), &format!("1 to {most}"))?;
+    sizes.check("resident", tile.resident, tile.resident > 0, "1 or more")?;
+    let (to, from) = (sizes.positive("to", a.to)?, sizes.positive("from", a.from)?);
+    sizes.check("to", a.to, to % 8 == 0, "a multiple of 8")?;
+    let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
+    sizes.check("from", a.from, from % depth == 0, &format!("a multiple of {depth}"))?;
+    let addresses = [a.x.address, a.weight, a.bias, a.y.address];
+    let whole = addresses.iter().all(|address| address % 16 == 0)
+        && [a.x.stride, a.y.stride, a.apart].iter().all(|stride| stride % 8 == 0);
+    sizes.check("alignment", i64::from(whole), whole, "addresses and strides of whole chunks")?;
+
+    let by_rows = (a.rows.unsigned_abs().max(48).div_ceil(8) - 6) as usize;
+    let function = FUNCTIONS[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
+    let (rows, outputs) = (48 + 8 * by_rows as u64, u64::from(Tile::OUTPUTS * tile.out_warps));
+    let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps) * 2;
+    let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
+    let sums = u64::from(tile.channel_warps) * rows * (outputs + 4) * 4;
+    let most = u64::from((limits.shared + RESERVED) / tile.resident - RESERVED);
+    let stages = (most.saturating_sub(joined) / stage).min(from / depth);
+    let shared = (stages * stage).max(sums) + joined;
+    sizes.check("shared memory", shared as i64, stages > 0 && shared <= most, &format!("at most {most} bytes"))?;
+    let blocks = to.div_ceil(outputs);
+    sizes.check("to", a.to, blocks <= 65535, "at most 65535 tiles")?;
+    Ok(Configuration {
+        function,
+        grid: [tile.cluster, blocks as u32, a.parts.unsigned_abs()],
+        block: [32 * tile.out_warps * tile.channel_warps, 1, 1],
+        cluster: tile.cluster,
+        shared: shared as u32,
+    })
+}
