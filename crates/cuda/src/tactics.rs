@@ -13,9 +13,9 @@ mod file;
 mod measure;
 
 pub use file::{FORMAT, Machine, TacticsError};
-pub use measure::{Measure, splits};
 #[cfg(test)]
 use measure::tiles;
+pub use measure::{Measure, splits};
 
 /// What a choice depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ use crate::cublas::{Algorithm, Descriptors};
 use crate::driver::{Cuda, failed};
 use crate::kernels::Limits;
 use crate::launch::{
-    Arguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, NormArguments, Parts, Product, Tile,
+    Arguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, NormArguments, Parts, Product,
+    Tile,
 };
 use crate::plan;
 use crate::tactics::{Key, Measure, Split};

@@ -184,7 +184,8 @@ fn the_fastest_that_runs_is_kept_and_measured_once() {
 
 #[test]
 fn our_own_kernel_is_kept_where_it_is_the_fastest() {
-    let time = |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
+    let time =
+        |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
     let mut fake = Fake { time, timed: Cell::new(0) };
     let mut tactics = Tactics::new(machine());
     let key = key(51, Follows::Value);
@@ -193,7 +194,11 @@ fn our_own_kernel_is_kept_where_it_is_the_fastest() {
     assert_eq!((found.split.tile.map(|tile| tile.cluster), found.algorithm.len()), (Some(2), 0));
     assert_eq!(read(&written(&tactics)).expect("reads"), tactics);
     let text = written(&tactics);
-    for (good, bad) in [("\"cluster\": 2", "\"cluster\": 9"), ("\"channel_warps\": ", "\"channel_warps\": 7"), ("\"algorithm\": \"\"", "\"algorithm\": \"00\"")] {
+    for (good, bad) in [
+        ("\"cluster\": 2", "\"cluster\": 9"),
+        ("\"channel_warps\": ", "\"channel_warps\": 7"),
+        ("\"algorithm\": \"\"", "\"algorithm\": \"00\""),
+    ] {
         assert!(text.contains(good), "{good}: {text}");
         assert!(matches!(read(&text.replace(good, bad)), Err(TacticsError::Damaged { .. })), "{bad}");
     }

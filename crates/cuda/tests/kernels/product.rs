@@ -137,7 +137,9 @@ fn weights_are_read_before_the_launch_before_has_ended_and_nothing_else() {
     let (before, late) = (operands.y.clone(), operands.x.clone());
     operands.x.fill(|_, _| f64::NAN);
     let arguments = Arguments::Product(operands.arguments);
-    launch_after(Kernel::Product(Element::F16, tile), arguments, || operands.x.fill(|row, column| late.at(row, column)));
+    launch_after(Kernel::Product(Element::F16, tile), arguments, || {
+        operands.x.fill(|row, column| late.at(row, column))
+    });
     operands.check(&before, case, "x that comes late");
 }
 
@@ -168,11 +170,13 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         parts: 1,
         ..ProductArguments::default()
     };
-    let refused = |element, tile, arguments, limits| {
-        match configuration(Kernel::Product(element, tile), &Arguments::Product(arguments), limits) {
-            Err(LaunchError::Size { what, .. }) => what,
-            other => panic!("{other:?}"),
-        }
+    let refused = |element, tile, arguments, limits| match configuration(
+        Kernel::Product(element, tile),
+        &Arguments::Product(arguments),
+        limits,
+    ) {
+        Err(LaunchError::Size { what, .. }) => what,
+        other => panic!("{other:?}"),
     };
     assert!(configuration(Kernel::Product(Element::F16, tile), &Arguments::Product(good), LIMITS).is_ok());
     let element = Element::F16;

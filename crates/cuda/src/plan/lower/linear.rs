@@ -5,8 +5,8 @@ use vla_engines::operations::{Activation, Operation};
 use super::Lowering;
 use super::rows::activation_code;
 use crate::launch::{
-    Address, Arguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts, Product, ProductArguments,
-    Tile,
+    Address, Arguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts, Product,
+    ProductArguments, Tile,
 };
 use crate::plan::Reason;
 use crate::plan::fusions::Fusion;
