@@ -76,8 +76,8 @@ struct AttentionBlock {
       const int at = first + i * Shape::kApart;
       if (at >= end) return;
       const bool exists = at < keys && chunk < a.dim;
-      copy_async_16(to + i * Shape::kApart * Shape::kStride, exists ? key : pointer<const T>(a.k), exists);
-      copy_async_16(to + (Shape::kTile + i * Shape::kApart) * Shape::kStride, exists ? value : pointer<const T>(a.v), exists);
+      copy_async_16(to + i * Shape::kApart * Shape::kStride, key, exists);
+      copy_async_16(to + (Shape::kTile + i * Shape::kApart) * Shape::kStride, value, exists);
       key += Shape::kApart * a.k_row, value += Shape::kApart * a.v_row;
     }
   }
@@ -207,23 +207,34 @@ struct AttentionRows {
   }
 };
 
-// Two channels of a row of the result.
+// Where a head's channels of the rows of the result are.
 template <class T>
-__device__ __forceinline__ void store_result(const AttentionArguments &a, int group, int head, int row, int channel, float2 v) {
-  if (row >= a.rows || channel >= a.dim) return;
-  T *to = pointer<T>(a.out) + (static_cast<int64_t>(group) * a.rows + row) * a.out_row + static_cast<int64_t>(head) * a.dim + channel;
-  if (a.out % 4 == 0 && a.out_row % 2 == 0 && a.dim % 2 == 0) {
-    store_4(to, pack<T>(v.x, v.y));
-  } else {
-    to[0] = from_float<T>(v.x);
-    if (channel + 1 < a.dim) to[1] = from_float<T>(v.y);
+struct AttentionResult {
+  const AttentionArguments &a;
+  T *first;    // channel 0 of the group's first row
+  bool pairs;  // two channels begin at a multiple of four bytes
+
+  __device__ __forceinline__ AttentionResult(const AttentionArguments &a, int group, int head)
+      : a(a), first(pointer<T>(a.out) + static_cast<int64_t>(group) * a.rows * a.out_row + static_cast<int64_t>(head) * a.dim) {
+    pairs = a.out % 4 == 0 && a.out_row % 2 == 0 && a.dim % 2 == 0;
   }
-}
+  __device__ __forceinline__ T *row(int row) const { return first + row * a.out_row; }
+  // Two channels of a row.
+  __device__ __forceinline__ void store(T *row, int channel, float2 v) const {
+    if (channel >= a.dim) return;
+    T *to = row + channel;
+    if (pairs) {
+      store_4(to, pack<T>(v.x, v.y));
+    } else {
+      to[0] = from_float<T>(v.x);
+      if (channel + 1 < a.dim) to[1] = from_float<T>(v.y);
+    }
+  }
+};
 
 // Results of the key warps, which lie in shared memory, joined and stored.
 template <class T, int dim, int key_warps, class Rows>
-__device__ __forceinline__ void merge(const AttentionArguments &a, int group, int head, int first_row, float factor, float *memory,
-                                      Rows &rows) {
+__device__ __forceinline__ void merge(const AttentionResult<T> &result, int first_row, float factor, float *memory, Rows &rows) {
   using Shape = AttentionShape<dim, 1, key_warps>;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   float2 *about = reinterpret_cast<float2 *>(memory + key_warps * 16 * Shape::kMergeStride);  // maximum and sum of a row
@@ -250,7 +261,9 @@ __device__ __forceinline__ void merge(const AttentionArguments &a, int group, in
       sum += share * about[w * 16 + row].y;
       out.x += share * part.x, out.y += share * part.y;
     }
-    store_result<T>(a, group, head, first_row + row, channel, make_float2(fast_divide(out.x, sum), fast_divide(out.y, sum)));
+    if (first_row + row >= result.a.rows) continue;
+    const float rate = fast_divide(1.f, sum);
+    result.store(result.row(first_row + row), channel, make_float2(out.x * rate, out.y * rate));
   }
 }
 
@@ -313,17 +326,20 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
   }
   rows.end();
 
+  const AttentionResult<T> result(a, block.group, block.head);
   if constexpr (Shape::kMerged) {
     __syncthreads();
-    merge<T, dim, key_warps>(a, block.group, block.head, first_row, factor, reinterpret_cast<float *>(block.stages), rows);
+    merge<T, dim, key_warps>(result, first_row, factor, reinterpret_cast<float *>(block.stages), rows);
   } else {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const float share = fast_divide(1.f, rows.sum[half]);
+      const int row = first_row + lane / 4 + half * 8;
+      if (row >= a.rows) continue;
+      const float rate = fast_divide(1.f, rows.sum[half]);
+      T *to = result.row(row);
 #pragma unroll
       for (int n = 0; n < dim / 8; n++)
-        store_result<T>(a, block.group, block.head, first_row + lane / 4 + half * 8, n * 8 + lane % 4 * 2,
-                        make_float2(rows.out[n][2 * half] * share, rows.out[n][2 * half + 1] * share));
+        result.store(to, n * 8 + lane % 4 * 2, make_float2(rows.out[n][2 * half] * rate, rows.out[n][2 * half + 1] * rate));
     }
   }
 }

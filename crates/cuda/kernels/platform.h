@@ -44,7 +44,7 @@ __device__ __forceinline__ void store_4(void *p, uint32_t v) { *static_cast<uint
 
 __device__ __forceinline__ uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
-// 16 bytes to shared memory, or zeros unless `exists`; complete after commit and wait.
+// 16 bytes to shared memory, or zeros unless `exists`, where nothing is read; complete after commit and wait.
 __device__ __forceinline__ void copy_async_16(void *to, const void *from, bool exists) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(exists ? 16 : 0) : "memory");
 }

@@ -217,13 +217,19 @@ impl Descriptors {
     }
 
     /// Algorithms that the library expects to be fast, the fastest first, in `workspace` bytes. Those that add up parts by atomic
-    /// operations are left out: their results differ from run to run. `addresses`: of weight, x and y, whose alignment they must take.
+    /// operations are left out: their results differ from run to run; with `whole` so are those that divide the channels and add up the
+    /// parts by a launch of their own. `addresses`: of weight, x and y, whose alignment they must take.
     ///
     /// # Errors
     /// [`Error::Device`]; no algorithm is an empty list.
-    pub(crate) fn algorithms(&self, workspace: usize, addresses: [u64; 3]) -> Result<Vec<Algorithm>, Error> {
+    pub(crate) fn algorithms(
+        &self,
+        workspace: usize,
+        addresses: [u64; 3],
+        whole: bool,
+    ) -> Result<Vec<Algorithm>, Error> {
         let api = &self.handle.library.api;
-        let preference = Preference::new(api, workspace, addresses)?;
+        let preference = Preference::new(api, workspace, addresses, whole)?;
         let mut found = [const { sys::Heuristic::ZERO }; CANDIDATES];
         let mut count = 0;
         let [weight, x, y] = self.layouts;
@@ -312,11 +318,11 @@ struct Preference<'a> {
 }
 
 impl<'a> Preference<'a> {
-    fn new(api: &'a Api, workspace: usize, [weight, x, y]: [u64; 3]) -> Result<Self, Error> {
+    fn new(api: &'a Api, workspace: usize, [weight, x, y]: [u64; 3], whole: bool) -> Result<Self, Error> {
         let mut made = Self { raw: ptr::null_mut(), api };
         // SAFETY: writes one pointer.
         check(unsafe { (api.preference_create)(&raw mut made.raw) }, "asking cuBLASLt for algorithms")?;
-        let schemes = sys::REDUCTION_COMPUTE_TYPE | sys::REDUCTION_OUTPUT_TYPE;
+        let schemes = if whole { 0 } else { sys::REDUCTION_COMPUTE_TYPE | sys::REDUCTION_OUTPUT_TYPE };
         made.set(attribute::MAX_WORKSPACE_BYTES, &workspace)?;
         made.set(attribute::REDUCTION_SCHEME_MASK, &schemes)?;
         // Without these the library assumes 256 bytes.

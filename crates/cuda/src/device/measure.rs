@@ -205,8 +205,9 @@ impl Measure for Measurer<'_> {
     fn algorithms(&mut self, key: &Key, split: Split) -> Result<Vec<Vec<u8>>, Error> {
         let (product, _) = self.product(key, split, self.weights.address())?;
         let addresses = [product.weight, product.x.address, product.y.address];
-        let found = Descriptors::new(&self.products.handle, &product)
-            .and_then(|descriptors| descriptors.algorithms(PRODUCT_WORKSPACE, addresses));
+        let found = Descriptors::new(&self.products.handle, &product).and_then(|descriptors| {
+            descriptors.algorithms(PRODUCT_WORKSPACE, addresses, key.follows != Follows::Value)
+        });
         match found {
             Ok(found) => Ok(found.iter().map(Algorithm::bytes).collect()),
             // A division that the library does not have; the others remain.

@@ -95,7 +95,7 @@ impl Products {
         let measured = measured.filter(|algorithm| descriptors.accepts(algorithm, PRODUCT_WORKSPACE));
         let algorithm = match measured {
             Some(algorithm) => algorithm,
-            None => descriptors.algorithms(PRODUCT_WORKSPACE, addresses)?.first().copied().ok_or_else(|| {
+            None => descriptors.algorithms(PRODUCT_WORKSPACE, addresses, false)?.first().copied().ok_or_else(|| {
                 let Product { rows, from, to, element, parts, .. } = product;
                 let what = format!("[{rows}, {from}] x [{from}, {to}] in {element:?}, {parts} parts");
                 Error::Device {
