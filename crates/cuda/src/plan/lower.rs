@@ -6,11 +6,11 @@ use vla_engines::operations::{Operation, Program};
 
 use super::fusions::{self, Fusion};
 use super::memory::{Home, Storage, View};
-use super::operand::Sizes;
+use super::operand::{Sizes, bytes_of};
 use super::regions::regions;
 use super::views::{Views, views};
 use super::{PlanError, Reason, WeightLayout};
-use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
+use crate::launch::{Address, Ahead, Arguments, Kernel, Launch, Matrix, Parts, Product};
 use crate::tactics::Choose;
 
 mod attention;
@@ -121,11 +121,27 @@ impl<'a> Lowering<'a> {
                 self.written.insert(view.storage, self.launches.len());
             }
         }
-        if let Launch::Kernel { kernel: Kernel::Product(..), .. } = launch {
-            self.release();
+        match &launch {
+            Launch::Kernel { kernel: Kernel::Product(..), .. } => self.release(),
+            Launch::Product(product) => self.ahead(product),
+            Launch::Kernel { .. } => {}
         }
         self.launches.push(launch);
         Ok(())
+    }
+
+    /// Has the last launch ask for the weights of a product of few rows, which waits for memory: a norm or an attention reads little.
+    fn ahead(&mut self, product: &Product) {
+        const FEW: i32 = 64;
+        let Some(Launch::Kernel { arguments, .. }) = self.launches.last_mut() else { return };
+        let bytes = i64::from(product.from) * i64::from(product.to) * bytes_of(product.element) as i64;
+        let whole = bytes % 16 == 0 && product.weight % 16 == 0;
+        let ahead = Ahead { weight: product.weight, bytes };
+        match arguments {
+            Arguments::Norm(arguments) if product.rows <= FEW && whole => arguments.ahead = ahead,
+            Arguments::Attention(arguments) if product.rows <= FEW && whole => arguments.ahead = ahead,
+            _ => {}
+        }
     }
 
     /// Lets a product of ours start before the last launch waits: it reads weights only before its own wait.

@@ -69,10 +69,13 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.bias,
                 &mut a.gain,
                 &mut a.shift,
+                &mut a.ahead.weight,
             ],
             Arguments::Product(a) => vec![&mut a.x.address, &mut a.weight, &mut a.bias, &mut a.y.address],
             Arguments::Attention(a) => {
-                vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, &mut a.parts.first.address, &mut a.parts.bias]
+                let parts = &mut a.parts;
+                let (first, bias, ahead) = (&mut parts.first.address, &mut parts.bias, &mut a.ahead.weight);
+                vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, first, bias, ahead]
             }
             Arguments::Rotary(a) => {
                 vec![&mut a.x.address, &mut a.y.address, &mut a.cos.address, &mut a.sin.address, &mut a.norm]
