@@ -16,7 +16,7 @@ use vla_engines::memory::{Footprint, Pool, estimate};
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
 use vla_engines::profile::Profile;
-use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
+use vla_engines::provenance::{Reason, Rejection, eight_bit_weights, operations, verdict_on_operations};
 use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
 
 type Workspace = crate::Workspace<Instance>;
@@ -87,10 +87,11 @@ impl Backend for Device {
 
     fn load(&mut self, stage: &Stage, _: &ProvenanceStatus) -> Result<LoadedOperations, Error> {
         let (program, network) = operations(stage)?;
-        let layout = WeightLayout::new(&program);
+        let layout = WeightLayout::with_eight_bits(&program, &eight_bit_weights(stage, &program));
         let arena = largest_arena(stage, &program, &network, &layout);
         self.largest_arena = self.largest_arena.max(arena.unwrap_or_default());
-        let block = weights::load(self.cuda(), &stage.name, &program, &network, &layout, self.properties.integrated)?;
+        let kernels = (self.cuda(), self.module.as_ref());
+        let block = weights::load(kernels, &stage.name, &program, &network, &layout, self.properties.integrated)?;
         let (inputs, outputs) = (specs(&program, &program.inputs), specs(&program, &program.outputs));
         let profiles = inputs.iter().map(|input| profile(stage, input)).collect();
         let tactics = RefCell::new(KeptTactics::open(&stage.file, &self.identity));

@@ -19,7 +19,7 @@ mod moves;
 mod rows;
 
 #[cfg(feature = "cuda")]
-pub(crate) use linear::launch as launch_of;
+pub(crate) use linear::launches as launches_of;
 
 /// What an operation left for the kernel of a later one.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +121,7 @@ impl<'a> Lowering<'a> {
                 self.written.insert(view.storage, self.launches.len());
             }
         }
-        if let Launch::Kernel { kernel: Kernel::Product(..), .. } = launch {
+        if let Launch::Kernel { kernel: Kernel::Product(..) | Kernel::Product8(..), .. } = launch {
             self.release();
         }
         self.launches.push(launch);
@@ -135,6 +135,8 @@ impl<'a> Lowering<'a> {
             Arguments::Norm(arguments) => arguments.release = 1,
             Arguments::Attention(arguments) => arguments.release = 1,
             Arguments::Elementwise(arguments) => arguments.release = 1,
+            Arguments::Quantize(arguments) => arguments.release = 1,
+            Arguments::Dequantize(arguments) => arguments.release = 1,
             _ => {}
         }
     }

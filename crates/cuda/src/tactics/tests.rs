@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::kernels::Limits;
-use crate::launch::Matrix;
+use crate::launch::{Matrix, Scales};
 
 fn machine() -> Machine {
     let text = |text: &str| text.to_owned();
@@ -15,8 +15,8 @@ fn machine() -> Machine {
 }
 
 fn key(rows: i32, follows: Follows) -> Key {
-    let (element, epilogue) = (Element::F16, Epilogue::None);
-    Key { element, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
+    let (element, eight_bits, epilogue) = (Element::F16, false, Epilogue::None);
+    Key { element, eight_bits, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
 }
 
 fn tactic(parts: u32, microseconds: f64) -> Tactic {
@@ -31,10 +31,27 @@ fn tactics() -> Tactics {
 }
 
 fn product(key: Key, parts: i32) -> Product {
-    let Key { element, from, to, transposed, epilogue, follows, rows } = key;
+    let Key { element, eight_bits, from, to, transposed, epilogue, follows, rows } = key;
     let (x, y) = (Matrix::default(), Matrix::default());
     let (weight, bias, apart, single) = (0, 0, 0, false);
-    Product { element, x, weight, bias, y, rows, from, to, transposed, epilogue, parts, apart, single, follows }
+    Product {
+        element,
+        eight_bits,
+        scales: Scales::default(),
+        x,
+        weight,
+        bias,
+        y,
+        rows,
+        from,
+        to,
+        transposed,
+        epilogue,
+        parts,
+        apart,
+        single,
+        follows,
+    }
 }
 
 /// Writes `text` to a file and reads it as tactics.
@@ -184,7 +201,8 @@ fn the_fastest_that_runs_is_kept_and_measured_once() {
 
 #[test]
 fn our_own_kernel_is_kept_where_it_is_the_fastest() {
-    let time = |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
+    let time =
+        |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
     let mut fake = Fake { time, timed: Cell::new(0) };
     let mut tactics = Tactics::new(machine());
     let key = key(51, Follows::Value);
@@ -193,7 +211,11 @@ fn our_own_kernel_is_kept_where_it_is_the_fastest() {
     assert_eq!((found.split.tile.map(|tile| tile.cluster), found.algorithm.len()), (Some(2), 0));
     assert_eq!(read(&written(&tactics)).expect("reads"), tactics);
     let text = written(&tactics);
-    for (good, bad) in [("\"cluster\": 2", "\"cluster\": 9"), ("\"channel_warps\": ", "\"channel_warps\": 7"), ("\"algorithm\": \"\"", "\"algorithm\": \"00\"")] {
+    for (good, bad) in [
+        ("\"cluster\": 2", "\"cluster\": 9"),
+        ("\"channel_warps\": ", "\"channel_warps\": 7"),
+        ("\"algorithm\": \"\"", "\"algorithm\": \"00\""),
+    ] {
         assert!(text.contains(good), "{good}: {text}");
         assert!(matches!(read(&text.replace(good, bad)), Err(TacticsError::Damaged { .. })), "{bad}");
     }

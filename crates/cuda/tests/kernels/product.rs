@@ -22,13 +22,13 @@ fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> Tile {
 }
 
 /// A matrix whose rows begin at multiples of 16 bytes.
-fn aligned(element: Element, rows: usize, columns: usize, random: &mut Random) -> Operand {
+pub(crate) fn aligned(element: Element, rows: usize, columns: usize, random: &mut Random) -> Operand {
     let mut operand = Operand::new(element, rows, columns, 8, 8 * random.below(3));
     operand.fill(|_, _| random.value());
     operand
 }
 
-fn gelu(x: f64) -> f64 {
+pub(crate) fn gelu(x: f64) -> f64 {
     x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
 }
 
@@ -60,6 +60,7 @@ impl Operands {
             parts: parts as i32,
             single: i32::from(single),
             activation: if parts == 1 && random.coin() { 3 } else { 0 },
+            ..ProductArguments::default()
         };
         Self { x, weight, bias, y, arguments }
     }
@@ -137,7 +138,9 @@ fn weights_are_read_before_the_launch_before_has_ended_and_nothing_else() {
     let (before, late) = (operands.y.clone(), operands.x.clone());
     operands.x.fill(|_, _| f64::NAN);
     let arguments = Arguments::Product(operands.arguments);
-    launch_after(Kernel::Product(Element::F16, tile), arguments, || operands.x.fill(|row, column| late.at(row, column)));
+    launch_after(Kernel::Product(Element::F16, tile), arguments, || {
+        operands.x.fill(|row, column| late.at(row, column))
+    });
     operands.check(&before, case, "x that comes late");
 }
 
@@ -168,11 +171,13 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         parts: 1,
         ..ProductArguments::default()
     };
-    let refused = |element, tile, arguments, limits| {
-        match configuration(Kernel::Product(element, tile), &Arguments::Product(arguments), limits) {
-            Err(LaunchError::Size { what, .. }) => what,
-            other => panic!("{other:?}"),
-        }
+    let refused = |element, tile, arguments, limits| match configuration(
+        Kernel::Product(element, tile),
+        &Arguments::Product(arguments),
+        limits,
+    ) {
+        Err(LaunchError::Size { what, .. }) => what,
+        other => panic!("{other:?}"),
     };
     assert!(configuration(Kernel::Product(Element::F16, tile), &Arguments::Product(good), LIMITS).is_ok());
     let element = Element::F16;
