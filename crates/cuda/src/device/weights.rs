@@ -314,4 +314,17 @@ mod tests {
             assert!(taken.last().is_some_and(|last| last.1 <= layout.bytes()));
         }
     }
+
+    #[test]
+    fn rows_that_are_rounded_are_copied_whole() {
+        let copy = |columns: Option<u64>| {
+            let quantized = columns.map(|columns| Rows { element: Element::F16, columns, scales: 0 });
+            Copy { weight: 0, quantized, place: None, bytes: 1 << 30, to: 0 }
+        };
+        assert_eq!(copy(None).piece(), PIECE);
+        for columns in [16, 1536, 6144, 1 << 17] {
+            let piece = copy(Some(columns)).piece() as u64;
+            assert!(piece > 0 && piece <= PIECE as u64 && piece % (2 * columns) == 0, "{columns}: {piece}");
+        }
+    }
 }

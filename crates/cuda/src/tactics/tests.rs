@@ -264,3 +264,20 @@ fn divisions_leave_whole_loads_and_only_where_something_adds_them() {
     let single = Key { element: Element::F32, from: 16, ..key(51, Follows::Attention) };
     assert_eq!(parts(single), [(1, false), (2, false)]);
 }
+
+#[test]
+fn choices_of_8_bit_factors_are_their_own() {
+    let (half, eight) = (key(51, Follows::Norm), Key { eight_bits: true, ..key(51, Follows::Norm) });
+    let mut found = tactics();
+    assert_eq!((found.nearest(&half).is_some(), found.nearest(&eight)), (true, None));
+    let tile = Tile { out_warps: 1, channel_warps: 4, cluster: 2, resident: 1 };
+    let split = Split { parts: 3, single: false, tile: Some(tile) };
+    found.insert(eight, Tactic { split, algorithm: Vec::new(), microseconds: 3.0 });
+    assert_eq!(read(&written(&found)).expect("reads"), found);
+    // 1536 channels are 768 pairs: three parts of a cluster's 256, where 16-bit factors have six.
+    assert_eq!((split.fitting(eight.units()), eight.units(), half.units()), (split, 768, 1536));
+    assert_eq!(splits(&eight), [Split::WHOLE], "the library does not divide them");
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let own = tiles(&eight, limits);
+    assert!(!own.is_empty() && own.iter().all(|split| split.fitting(768) == *split), "{own:?}");
+}

@@ -118,6 +118,14 @@ fn differences(network: &Network, text: usize, rows: usize, choose: &dyn Choose)
     let inputs = network.inputs(&symbols, &mut Random(1));
     let found = network.emulated_by(&in_eight_bits(network), &symbols, &inputs, choose);
     let expected = network.expected(&symbols, &inputs);
+    // What a step adds to the actions is what the network computes.
+    let named = |value: &usize| network.program.values[*value].name == "actions";
+    let actions = network.program.inputs.iter().position(named).map(|at| &inputs[at]);
+    let change = |outputs: Vec<Vec<f64>>| match actions {
+        None => outputs,
+        Some(from) => outputs.iter().map(|to| to.iter().zip(from).map(|(to, from)| to - from).collect()).collect(),
+    };
+    let (found, expected) = (change(found), change(expected));
     found.iter().zip(&expected).map(|(found, expected)| Difference::of(found, expected)).collect()
 }
 
@@ -139,9 +147,10 @@ fn check(family: &'static Family, dtype: DType, choose: &dyn Choose) {
         make_rows_differ(&mut network);
         for difference in differences(&network, 17, 79, choose) {
             let what = format!("{} {stage}: {difference:?}", policy.name);
-            // Less is no product in 8 bits. The demo policies are narrow, so that errors of single products average less than in GR00T.
-            assert!(difference.relative > 1e-4, "{what}");
-            assert!(difference.relative < 0.06 && difference.cosine > 0.998, "{what}");
+            // Less is no product in 8 bits. The demo policies are narrow, so that errors average less than in GR00T; a scale in
+            // the place of another gives 1.
+            assert!(difference.relative > 2e-3, "{what}");
+            assert!(difference.relative < 0.1 && difference.cosine > 0.995, "{what}");
         }
     }
 }
