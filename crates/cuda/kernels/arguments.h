@@ -22,6 +22,8 @@ struct NormArguments {
   Parts parts;
   Matrix sum, y;
   Address weight, bias, gain, shift;
+  Matrix quantized;
+  Address scales;
   int32_t rows, groups, width, kind;
   float eps;
   int32_t early, release;

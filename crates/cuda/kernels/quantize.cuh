@@ -43,6 +43,11 @@ __device__ __forceinline__ float block_largest(float x, float *of_warps) {
   return x;
 }
 
+// Whether every multiple of four bytes, in every row, begins at one.
+__device__ __forceinline__ bool holds_words(const Matrix &bytes) {
+  return ((bytes.address | static_cast<uint64_t>(bytes.stride)) & 3) == 0;
+}
+
 // A block a row, which is read twice: it is in the cache by then.
 template <int n, class T>
 __device__ __forceinline__ void quantize_row(const QuantizeArguments &a) {
@@ -69,7 +74,7 @@ __device__ __forceinline__ void quantize_row(const QuantizeArguments &a) {
 }
 template <class T>
 __device__ __forceinline__ void quantize(const QuantizeArguments &a) {
-  const bool aligned = a.columns % kChunk == 0 && is_aligned<T>(a.x) && ((a.y.address | static_cast<uint64_t>(a.y.stride)) & 3) == 0;
+  const bool aligned = a.columns % kChunk == 0 && is_aligned<T>(a.x) && holds_words(a.y);
   if (aligned)
     quantize_row<kChunk, T>(a);
   else

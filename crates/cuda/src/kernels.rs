@@ -159,6 +159,7 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
     let width = sizes.positive("width", a.width)?;
     let pieces = sizes.count("rows * groups", &[rows, groups])?;
     sizes.count("groups * width", &[groups, width])?;
+    sizes.check("groups", a.groups, a.scales == 0 || groups == 1, "1, of rows in 8 bits")?;
     if width <= NARROW {
         return Ok(Configuration {
             shared: sizes.shared(MOMENTS + 4 * NARROW * 4, limits)?,

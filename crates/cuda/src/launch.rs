@@ -194,6 +194,10 @@ pub struct NormArguments {
     pub bias: Address,
     pub gain: Address,
     pub shift: Address,
+    /// y in 8 bits, as [`QuantizeArguments::y`], of rows of one piece; y may have no address then.
+    pub quantized: Matrix,
+    /// `[rows]` in single precision; 0: y is not made in 8 bits.
+    pub scales: Address,
     pub rows: i32,
     pub groups: i32,
     pub width: i32,

@@ -16,6 +16,7 @@ const Layout layouts[] = {
     SIZE(Parts), FIELD(Parts, first), FIELD(Parts, apart), FIELD(Parts, bias), FIELD(Parts, count), FIELD(Parts, single),
     SIZE(NormArguments), FIELD(NormArguments, x), FIELD(NormArguments, parts), FIELD(NormArguments, sum), FIELD(NormArguments, y),
     FIELD(NormArguments, weight), FIELD(NormArguments, bias), FIELD(NormArguments, gain), FIELD(NormArguments, shift),
+    FIELD(NormArguments, quantized), FIELD(NormArguments, scales),
     FIELD(NormArguments, rows), FIELD(NormArguments, groups), FIELD(NormArguments, width), FIELD(NormArguments, kind),
     FIELD(NormArguments, eps), FIELD(NormArguments, early), FIELD(NormArguments, release),
     SIZE(AttentionArguments), FIELD(AttentionArguments, q), FIELD(AttentionArguments, k), FIELD(AttentionArguments, v),

@@ -17,11 +17,13 @@ use crate::{DeviceBlock, PinnedBlock};
 use vla_base::sys::streamed::StreamedFile;
 use vla_base::tensor::DType;
 use vla_engines::Error;
+use vla_engines::memory::Footprint;
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
 
 /// Bytes of one of the two buffers.
 const PIECE: usize = 16 << 20;
+const _: () = assert!(PIECE as u64 == Footprint::ROUNDED_ROWS, "the planned block for rows that are rounded");
 
 /// Where a weight's bytes are, and where they go.
 struct Copy {

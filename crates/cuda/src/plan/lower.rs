@@ -31,6 +31,14 @@ pub(super) struct Pending {
     sum: Matrix,
 }
 
+/// A matrix in 8 bits, with the scales of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quantized {
+    matrix: Matrix,
+    scales: Address,
+    rows: usize,
+}
+
 /// A plan on the way.
 pub(super) struct Lowering<'a> {
     pub(super) program: &'a Program,
@@ -44,6 +52,8 @@ pub(super) struct Lowering<'a> {
     fusions: BTreeMap<usize, Fusion>,
     /// By the operation that takes it.
     pending: BTreeMap<usize, Pending>,
+    /// What norms made in 8 bits, by the address of their results.
+    quantized: BTreeMap<Address, Quantized>,
     /// The last launch that wrote to each storage.
     written: BTreeMap<usize, usize>,
 }
@@ -66,6 +76,7 @@ impl<'a> Lowering<'a> {
             launches: Vec::new(),
             fusions: fusions::fusions(program, layout, sizes),
             pending: BTreeMap::new(),
+            quantized: BTreeMap::new(),
             written: BTreeMap::new(),
         }
     }

@@ -72,6 +72,8 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.bias,
                 &mut a.gain,
                 &mut a.shift,
+                &mut a.quantized.address,
+                &mut a.scales,
             ],
             Arguments::Product(a) => vec![
                 &mut a.x.address,

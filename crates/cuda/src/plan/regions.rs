@@ -146,6 +146,8 @@ fn of_norm(a: &NormArguments, element: Element) -> Vec<Region> {
     }
     out.extend([a.weight, a.bias, a.gain, a.shift].map(|address| of_vector(address, count(a.width), size)));
     out.extend([a.sum, a.y].map(|matrix| of_matrix(matrix, rows, columns, size, true)));
+    out.push(of_matrix(a.quantized, rows, columns, 1, true));
+    out.push(Region { written: true, ..of_vector(a.scales, rows, 4) });
     out
 }
 

@@ -2,7 +2,8 @@
 
 use vla_cuda::kernels::{LaunchError, configuration};
 use vla_cuda::launch::{
-    Address, Arguments, DequantizeArguments, Element, Kernel, Matrix, ProductArguments, QuantizeArguments, Tile,
+    Address, Arguments, DequantizeArguments, Element, Kernel, Matrix, NormArguments, ProductArguments,
+    QuantizeArguments, Tile,
 };
 
 use crate::product::{aligned, gelu};
@@ -111,6 +112,50 @@ fn rows_of_zeros_are_zeros_and_what_is_no_number_stays_none() {
     assert!(kept.at(0, 0) > 0.0 && kept.at(0, 1) == 0.0 && y.all()[64..128].iter().all(|byte| *byte == 0));
     assert!(kept.at(0, 2).is_nan() && kept.at(0, 3).is_infinite());
     assert_eq!([0, 1, 2, 3, 4].map(|column| y.at(4, column)), [0, 0, 2, 2, 127], "halves go to the even neighbour");
+}
+
+#[test]
+fn a_norm_makes_its_rows_in_8_bits_with_and_without_the_others() {
+    let mut random = Random(8);
+    for (rows, width, with_y) in [(5, 1536, false), (9, 64, true), (3, 1000, true), (2, 2049, false), (6, 250, false)] {
+        for element in HALVES {
+            let x = Operand::random(element, rows, width, &mut random);
+            let weight = Operand::random(element, 1, width, &mut random);
+            let (y, bytes) = (Operand::new(element, rows, width, 8, 0), Bytes::new(rows, width.next_multiple_of(4)));
+            let kept = Operand::new(Element::F32, 1, rows, 4, 0);
+            let (before, y_before) = (kept.clone(), y.clone());
+            let arguments = NormArguments {
+                x: x.matrix(),
+                y: if with_y { y.matrix() } else { Matrix::default() },
+                weight: weight.address(),
+                quantized: bytes.matrix(),
+                scales: kept.address(),
+                rows: rows as i32,
+                groups: 1,
+                width: width as i32,
+                kind: 1,
+                eps: 1e-5,
+                ..NormArguments::default()
+            };
+            launch(Kernel::Norm(element), Arguments::Norm(arguments), &mut random);
+            let squares = |row| (0..width).map(|column| x.at(row, column).powi(2)).sum::<f64>() / width as f64;
+            let want = |row, column| x.at(row, column) / (squares(row) + 1e-5).sqrt() * weight.at(0, column);
+            let most = |row| (0..width).map(|column: usize| want(row, column).abs()).fold(0.0, f64::max);
+            kept.check(&before, "scales", 1e-5, |_, row| most(row) / 127.0);
+            for row in 0..rows {
+                let rate = 127.0 / most(row);
+                for column in 0..width {
+                    let (found, want) = (f64::from(bytes.at(row, column)), want(row, column) * rate);
+                    assert!((found - want).abs() <= 0.5 + 1e-2, "({row}, {column}): {found}, expected {want}");
+                }
+            }
+            if with_y {
+                y.check(&y_before, "y", 3e-5, want);
+            } else {
+                assert!(y.bytes() == y_before.bytes(), "y was written");
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! Feed-forward layers and self-attention's projections in 8-bit weights and activations.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use vla_base::tensor::DType;
@@ -104,12 +105,35 @@ fn a_product_in_8_bits_is_our_kernel_or_the_librarys_with_one_that_scales_behind
     let library = summary(step, &in_eight_bits(step), &Split::parts(4, true));
     // Four feed-forward layers of two products, and two blocks' projections.
     let products = 4 * 2 + 2;
-    assert_eq!((library.kernels["quantize"], library.kernels["dequantize"]), (products, products), "{library}");
-    assert_eq!((library.products, library.launches()), (half.products, half.launches() + 2 * products));
+    // A norm makes the rows of the others.
+    assert_eq!((library.kernels["quantize"], library.kernels["dequantize"]), (4, products), "{library}");
+    assert_eq!((library.products, library.launches()), (half.products, half.launches() + 4 + products));
     let own = summary(step, &in_eight_bits(step), &Own);
     // The widths of the second products of the layers fit the tile.
     assert_eq!((own.kernels["own 8-bit product"], own.kernels["dequantize"]), (4, products - 4), "{own}");
     assert!(own.floor < half.floor * 7 / 10, "{own}, with 16 bits {half}");
+}
+
+/// Remembers what it is asked for.
+#[derive(Default)]
+struct Asked(RefCell<BTreeSet<Key>>);
+
+impl Choose for Asked {
+    fn split(&self, key: &Key) -> Split {
+        self.0.borrow_mut().insert(*key);
+        Split::WHOLE
+    }
+}
+
+#[test]
+fn what_is_measured_of_whole_products_is_what_plans_ask_for() {
+    for (stage, network) in Policy::new(&N1D7, DType::F16).stages {
+        let asked = Asked::default();
+        let plan = Plan::new(&network.program, &in_eight_bits(&network), &sizes(20, 38), &asked).unwrap();
+        let found: BTreeSet<Key> = plan.products().map(Key::of).collect();
+        assert_eq!(found, asked.0.take(), "{stage}");
+        assert_eq!(found.iter().any(|key| key.eight_bits), stage != "context");
+    }
 }
 
 /// Differences of all outputs of a stage in 8 bits from the list in double precision.

@@ -136,6 +136,8 @@ impl Footprint {
 impl Footprint {
     /// Memory for products that cuBLASLt may use, one block for all stages.
     pub const PRODUCT_WORKSPACE: u64 = 64 << 20;
+    /// Memory for weights that are rounded to 8 bits, while a stage is loaded.
+    pub const ROUNDED_ROWS: u64 = 16 << 20;
 
     /// A stage as a list of operations on CUDA: the weights that the list names, once and as they are or in 8 bits, and the values between
     /// the operations, with the workspace of the products.
@@ -161,12 +163,13 @@ impl Footprint {
             live.saturating_add(Self::PRODUCT_WORKSPACE)
         };
         let (most, usual) = (at(Size::Most), at(Size::Usual));
+        let rounded = if eight_bits.is_empty() { 0 } else { Self::ROUNDED_ROWS };
         Ok(Self {
             stage: stage.name.clone(),
             file: Figure::measured(file),
             weights: Figure::declared(weights.fold(0, u64::saturating_add)),
             activation: Figure::estimated(most),
-            transient: Figure::declared(file.min(READ_WINDOW)),
+            transient: Figure::declared(file.min(READ_WINDOW).saturating_add(rounded)),
             at_usual: Some((usual, 0)),
             ..Self::default()
         })

@@ -2,8 +2,8 @@
 
 use vla_engines::operations::{Activation, Operation};
 
-use super::Lowering;
 use super::rows::activation_code;
+use super::{Lowering, Quantized};
 use crate::launch::{
     Address, Arguments, DequantizeArguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts,
     Product, ProductArguments, QuantizeArguments, Scales, Tile,
@@ -149,15 +149,24 @@ impl Lowering<'_> {
         })
     }
 
-    /// A matrix in 8 bits with a scale a row.
+    /// Room for a matrix in 8 bits.
+    pub(super) fn room_in_eight_bits(&mut self, rows: usize, columns: usize) -> Quantized {
+        let (bytes, scales) = (self.room((rows * columns) as u64), self.room(4 * rows as u64));
+        let matrix = Matrix { address: bytes.address(), stride: columns as i64 };
+        Quantized { matrix, scales: scales.address(), rows }
+    }
+
+    /// A matrix in 8 bits with a scale a row: as its norm made it, or by a kernel.
     fn quantized(&mut self, x: &Sized, channels: Address) -> Result<(Matrix, Scales), Reason> {
-        let (bytes, scales) = (self.room((x.rows * x.columns) as u64), self.room(4 * x.rows as u64));
-        let y = Matrix { address: bytes.address(), stride: x.columns as i64 };
+        let made = self.quantized.get(&x.matrix.address).copied();
+        if let Some(made) = made.filter(|made| made.matrix.stride == x.columns as i64 && x.rows <= made.rows) {
+            return Ok((made.matrix, Scales { rows: made.scales, channels }));
+        }
+        let Quantized { matrix: y, scales, .. } = self.room_in_eight_bits(x.rows, x.columns);
         let (rows, columns) = (int(x.rows)?, int(x.columns)?);
-        let scales = Scales { rows: scales.address(), channels };
-        let arguments = QuantizeArguments { x: x.matrix, y, scales: scales.rows, rows, columns, ..Default::default() };
+        let arguments = QuantizeArguments { x: x.matrix, y, scales, rows, columns, ..Default::default() };
         self.kernel(Kernel::Quantize(element(x.dtype)?), Arguments::Quantize(arguments))?;
-        Ok((y, scales))
+        Ok((y, Scales { rows: scales, channels }))
     }
 
     /// The product of `x` in as many parts as is fastest, with the bias for the kernel that adds them.
