@@ -17,6 +17,10 @@ struct AttentionShape {
   static constexpr int kStage = 2 * kTile * kStride;           // elements: keys, then values
   static constexpr int kStages = kMerged && 3 * 2 * kStage <= 88 << 10 ? 3 : 2;
   static constexpr int kMergeStride = dim + 4;  // floats from row to row of a warp's result
+  // Whole chunks of keys and values are copied by groups of lanes, a row a group: as many lanes as chunks, rounded to a power of two.
+  static constexpr int kGroup = dim <= 32 ? 4 : dim <= 64 ? 8 : 16;
+  static constexpr int kApart = kThreads / kGroup;  // rows between a thread's chunks
+  static_assert(kTile % kApart == 0);
   static_assert(query_warps == 1 || key_warps == 1);
 };
 
@@ -45,33 +49,43 @@ struct AttentionBlock {
     }
   }
 
-  // Keys or values of a tile into a stage.
-  template <int n>
+  // Keys or values of a tile into a stage, element by element.
   __device__ __forceinline__ void load_rows(T *to, Address address, int64_t row_stride, int64_t head_stride, int tile) const {
-    const int first = tile * Shape::kTile, left = (keys - first + Shape::kUnit - 1) / Shape::kUnit * Shape::kUnit;
-    const int items = min(left, Shape::kTile) * (dim / n);
+    const int first = tile * Shape::kTile, items = min(left(first), Shape::kTile) * dim;
     const T *from = pointer<const T>(address) + (static_cast<int64_t>(group) * a.keys + first) * row_stride + kv_head * head_stride;
 #pragma unroll 1
     for (int i = threadIdx.x; i < items; i += Shape::kThreads) {
-      const int row = i / (dim / n), channel = i % (dim / n) * n;
+      const int row = i / dim, channel = i % dim;
       const bool exists = first + row < keys && channel < a.dim;
-      T *place = to + row * Shape::kStride + channel;
-      const T *element = exists ? from + row * row_stride + channel : pointer<const T>(address);
-      if constexpr (n == kChunk)
-        copy_async_16(place, element, exists);
-      else
-        *place = exists ? *element : from_float<T>(0.f);
+      to[row * Shape::kStride + channel] = exists ? from[row * row_stride + channel] : from_float<T>(0.f);
+    }
+  }
+  // Rows from `first` on, to the end of the last unit.
+  __device__ __forceinline__ int left(int first) const { return (keys - first + Shape::kUnit - 1) / Shape::kUnit * Shape::kUnit; }
+  // Keys and values of a tile into a stage, by whole chunks.
+  __device__ __forceinline__ void copy_rows(T *stage, int tile) const {
+    const int chunk = threadIdx.x % Shape::kGroup * kChunk, mine = threadIdx.x / Shape::kGroup;
+    if (chunk >= dim) return;
+    const int first = tile * Shape::kTile + mine, end = tile * Shape::kTile + left(tile * Shape::kTile);
+    const int64_t row = static_cast<int64_t>(group) * a.keys + first;
+    const T *key = pointer<const T>(a.k) + row * a.k_row + kv_head * a.k_head + chunk;
+    const T *value = pointer<const T>(a.v) + row * a.v_row + kv_head * a.v_head + chunk;
+    T *to = stage + mine * Shape::kStride + chunk;
+#pragma unroll
+    for (int i = 0; i < Shape::kTile / Shape::kApart; i++) {
+      const int at = first + i * Shape::kApart;
+      if (at >= end) return;
+      const bool exists = at < keys && chunk < a.dim;
+      copy_async_16(to + i * Shape::kApart * Shape::kStride, exists ? key : pointer<const T>(a.k), exists);
+      copy_async_16(to + (Shape::kTile + i * Shape::kApart) * Shape::kStride, exists ? value : pointer<const T>(a.v), exists);
+      key += Shape::kApart * a.k_row, value += Shape::kApart * a.v_row;
     }
   }
   __device__ __forceinline__ void load_tile(int tile) const {
     T *stage = stages + tile % Shape::kStages * Shape::kStage;
-    if (aligned) {
-      load_rows<kChunk>(stage, a.k, a.k_row, a.k_head, tile);
-      load_rows<kChunk>(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
-    } else {
-      load_rows<1>(stage, a.k, a.k_row, a.k_head, tile);
-      load_rows<1>(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
-    }
+    if (aligned) return copy_rows(stage, tile);
+    load_rows(stage, a.k, a.k_row, a.k_head, tile);
+    load_rows(stage + Shape::kTile * Shape::kStride, a.v, a.v_row, a.v_head, tile);
   }
 
   // Queries that are neither parts nor have a bias, without a stop for each of a thread's chunks.
@@ -122,8 +136,9 @@ struct AttentionRows {
     for (int n = 0; n < 2 * kSteps; n++) out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0.f;
   }
 
-  // `s` has scores in units of log2; they become weights, and what was summed before is scaled to the new maxima.
-  __device__ __forceinline__ void weigh(float (&s)[unit / 8][4]) {
+  // `s` has scores, of which `factor` makes units of log2; they become weights, and what was summed before is scaled to the new
+  // maxima.
+  __device__ __forceinline__ void weigh(float factor, float (&s)[unit / 8][4]) {
 #pragma unroll
     for (int row = 0; row < 2; row++) {
       float high = top[row];
@@ -131,13 +146,13 @@ struct AttentionRows {
       for (int t = 0; t < unit / 8; t++) high = fmaxf(high, fmaxf(s[t][2 * row], s[t][2 * row + 1]));
       high = fmaxf(high, __shfl_xor_sync(~0u, high, 1));
       high = fmaxf(high, __shfl_xor_sync(~0u, high, 2));
-      const float keep = fast_exp2(top[row] - high);
+      const float keep = fast_exp2((top[row] - high) * factor), offset = high * factor;
       top[row] = high;
       float added = 0.f;
 #pragma unroll
       for (int t = 0; t < unit / 8; t++)
 #pragma unroll
-        for (int i = 2 * row; i < 2 * row + 2; i++) added += s[t][i] = fast_exp2(s[t][i] - high);
+        for (int i = 2 * row; i < 2 * row + 2; i++) added += s[t][i] = fast_exp2(s[t][i] * factor - offset);
       sum[row] = sum[row] * keep + added;
 #pragma unroll
       for (int n = 0; n < 2 * kSteps; n++) out[n][2 * row] *= keep, out[n][2 * row + 1] *= keep;
@@ -158,10 +173,6 @@ struct AttentionRows {
         multiply<T>(s[2 * n], q[k], b[0], b[1]);
         multiply<T>(s[2 * n + 1], q[k], b[2], b[3]);
       }
-#pragma unroll
-    for (int t = 0; t < unit / 8; t++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) s[t][i] *= factor;
     if (limit < unit || last < unit - 1) {
 #pragma unroll
       for (int t = 0; t < unit / 8; t++)
@@ -171,7 +182,7 @@ struct AttentionRows {
           if (key >= limit || key > last + row) s[t][i] = -INFINITY;
         }
     }
-    weigh(s);
+    weigh(factor, s);
 #pragma unroll
     for (int m = 0; m < unit / 16; m++) {
       const uint32_t p[4] = {pack<T>(s[2 * m][0], s[2 * m][1]), pack<T>(s[2 * m][2], s[2 * m][3]),
@@ -211,7 +222,8 @@ __device__ __forceinline__ void store_result(const AttentionArguments &a, int gr
 
 // Results of the key warps, which lie in shared memory, joined and stored.
 template <class T, int dim, int key_warps, class Rows>
-__device__ __forceinline__ void merge(const AttentionArguments &a, int group, int head, int first_row, float *memory, Rows &rows) {
+__device__ __forceinline__ void merge(const AttentionArguments &a, int group, int head, int first_row, float factor, float *memory,
+                                      Rows &rows) {
   using Shape = AttentionShape<dim, 1, key_warps>;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   float2 *about = reinterpret_cast<float2 *>(memory + key_warps * 16 * Shape::kMergeStride);  // maximum and sum of a row
@@ -233,7 +245,7 @@ __device__ __forceinline__ void merge(const AttentionArguments &a, int group, in
     float2 out = make_float2(0.f, 0.f);
 #pragma unroll
     for (int w = 0; w < key_warps; w++) {
-      const float share = fast_exp2(about[w * 16 + row].x - high);
+      const float share = fast_exp2((about[w * 16 + row].x - high) * factor);
       const float2 part = *reinterpret_cast<const float2 *>(memory + (w * 16 + row) * Shape::kMergeStride + channel);
       sum += share * about[w * 16 + row].y;
       out.x += share * part.x, out.y += share * part.y;
@@ -303,7 +315,7 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
 
   if constexpr (Shape::kMerged) {
     __syncthreads();
-    merge<T, dim, key_warps>(a, block.group, block.head, first_row, reinterpret_cast<float *>(block.stages), rows);
+    merge<T, dim, key_warps>(a, block.group, block.head, first_row, factor, reinterpret_cast<float *>(block.stages), rows);
   } else {
 #pragma unroll
     for (int half = 0; half < 2; half++) {

@@ -28,6 +28,8 @@ KERNELS_OF(f32, float)
 KERNELS_OF(f16, half_t)
 KERNELS_OF(bf16, bf16_t)
 
+KERNEL_RESIDENT(norm_row_f16, NormArguments, 512, 1, norm_row<half_t>)
+KERNEL_RESIDENT(norm_row_bf16, NormArguments, 512, 1, norm_row<bf16_t>)
 KERNEL(gather, GatherArguments, 256, gather_rows)
 KERNEL(permute, PermuteArguments, 256, permute_elements)
 KERNEL(cast, CastArguments, 256, cast_elements)

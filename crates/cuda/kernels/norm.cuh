@@ -168,3 +168,114 @@ __device__ __forceinline__ void norm(const NormArguments &a) {
   else
     norm_piece<1, T>(a);
 }
+
+// Eight elements as they are in memory.
+struct Raw {
+  uint4 words;
+  template <class T>
+  __device__ __forceinline__ void load(Address vector, int at, bool exists) {
+    words = vector && exists ? load_16(pointer<const T>(vector) + at) : make_uint4(0, 0, 0, 0);
+  }
+  template <class T>
+  __device__ __forceinline__ void unpack_to(float (&v)[kChunk]) const {
+    const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float2 pair = unpack<T>(pairs[i]);
+      v[2 * i] = pair.x, v[2 * i + 1] = pair.y;
+    }
+  }
+};
+
+// The vectors of a norm: read in one go, used later.
+template <class T>
+struct NormVectors {
+  Raw weight, bias, gain, shift;
+  __device__ __forceinline__ void load(const NormArguments &a, int column, bool exists) {
+    weight.load<T>(a.weight, column, exists), bias.load<T>(a.bias, column, exists);
+    gain.load<T>(a.gain, column, exists), shift.load<T>(a.shift, column, exists);
+  }
+  __device__ __forceinline__ void apply(const NormArguments &a, float mean, float rate, float (&v)[kChunk]) const {
+    float other[kChunk];
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) v[i] = (v[i] - mean) * rate;
+    if (a.weight) {
+      weight.unpack_to<T>(other);
+#pragma unroll
+      for (int i = 0; i < kChunk; i++) v[i] *= other[i];
+    }
+    if (a.bias) {
+      bias.unpack_to<T>(other);
+#pragma unroll
+      for (int i = 0; i < kChunk; i++) v[i] += other[i];
+    }
+    if (a.gain) {
+      gain.unpack_to<T>(other);
+#pragma unroll
+      for (int i = 0; i < kChunk; i++) v[i] *= other[i];
+    }
+    if (a.shift) {
+      shift.unpack_to<T>(other);
+#pragma unroll
+      for (int i = 0; i < kChunk; i++) v[i] += other[i];
+    }
+  }
+};
+
+// Mean and squared deviations of a row from those of its warps, of which each has 256 elements but the last.
+__device__ __forceinline__ float2 join_moments(float mean, float squares, int width) {
+  float2 *moments = reinterpret_cast<float2 *>(shared_memory());
+  const int lane = threadIdx.x % 32;
+  if (lane == 0) moments[threadIdx.x / 32] = make_float2(mean, squares);
+  __syncthreads();
+  const int warp = lane % kMaxWarps, count = min(max(width - warp * kNarrow, 0), kNarrow);
+  float2 mine = make_float2(0.f, 0.f);
+  if (count > 0) mine = moments[warp];
+  float total = mine.x * count;
+#pragma unroll
+  for (int i = kMaxWarps / 2; i > 0; i /= 2) total += __shfl_xor_sync(~0u, total, i);
+  const float all = fast_divide(total, width), apart = mine.x - all;
+  float sum = mine.y + apart * apart * count;
+#pragma unroll
+  for (int i = kMaxWarps / 2; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
+  return make_float2(all, sum);
+}
+
+// The norm of one aligned row of 257 to 4096 elements, eight a thread. What is read before the wait is used behind the sums, so that all
+// reads are on their way at once.
+template <class T>
+__device__ __forceinline__ void norm_row(const NormArguments &a) {
+  const int64_t row = blockIdx.x;
+  const int column = threadIdx.x * kChunk, warp = threadIdx.x / 32, elements = min(max(a.width - warp * kNarrow, 0), kNarrow);
+  const bool exists = column < a.width;
+  if (a.release) start_launch_behind();
+  NormVectors<T> vectors;
+  Raw bias;
+  if (!a.early) wait_for_launch_before();
+  vectors.load(a, column, exists);
+  bias.load<T>(a.parts.bias, column, exists);
+  if (a.early) wait_for_launch_before();
+
+  float v[kChunk] = {};
+  if (a.x.address) load_chunk(row_of<const T>(a.x, row) + column, exists, v);
+  add_parts<kChunk, T>(a.parts, row, column, exists, v);
+  if (a.parts.bias) {
+    float other[kChunk];
+    bias.unpack_to<T>(other);
+#pragma unroll
+    for (int i = 0; i < kChunk; i++) v[i] += other[i];
+  }
+  if (a.sum.address && exists) store_chunk(row_of<T>(a.sum, row) + column, v);
+
+  const float mean = a.kind == 0 ? fast_divide(warp_sum(sum_of(v)), elements) : 0.f;
+  const float squares = warp_sum(exists ? squares_of(v, mean) : 0.f);
+  const float2 moments = join_moments(mean, squares, a.width);
+  const float rate = fast_rsqrt(fast_divide(moments.y, a.width) + a.eps);
+  vectors.apply(a, a.kind == 0 ? moments.x : 0.f, rate, v);
+  if (exists && a.y.address) store_chunk(row_of<T>(a.y, row) + column, v);
+  if (!a.scales) return;
+  __syncthreads();  // all have read the moments
+  const float most = block_largest(exists ? largest_of(v, 0.f) : 0.f, reinterpret_cast<float *>(shared_memory()));
+  if (exists) store_bytes(row_of<int8_t>(a.quantized, row) + column, byte_rate(most), v);
+  if (threadIdx.x == 0) pointer<float>(a.scales)[row] = byte_scale(most);
+}

@@ -27,14 +27,28 @@ __device__ __forceinline__ float activated(float x, int activation) {
   }
 }
 
+template <class T, int activation, int n>
+__device__ __forceinline__ void activate_as(float (&v)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i++) v[i] = activated<T>(v[i], activation);
+}
+template <class T, int n>
+__device__ __forceinline__ void activate(float (&v)[n], int activation) {
+  switch (activation) {
+    case 1: return activate_as<T, 1>(v);
+    case 2: return activate_as<T, 2>(v);
+    case 3: return activate_as<T, 3>(v);
+    case 4: return activate_as<T, 4>(v);
+  }
+}
+
 template <int n, class T>
 __device__ __forceinline__ void elementwise_chunk(const ElementwiseArguments &a, int row, int column) {
   float v[n];
   load_vector<n, T>(a.parts.bias, column, true, 0.f, v);
   if (a.x.address) add_chunk(row_of<const T>(a.x, row) + column, true, v);
   add_parts<n, T>(a.parts, row, column, true, v);
-#pragma unroll
-  for (int i = 0; i < n; i++) v[i] = activated<T>(v[i], a.activation);
+  activate<T>(v, a.activation);
   if (a.by.address) {
     float by[n];
     load_chunk(row_of<const T>(a.by, row) + column, true, by);

@@ -23,7 +23,7 @@ use sys::{Api, attribute};
 /// Oldest version that is used: 12.0.0.
 const OLDEST: Version = Version(120_000);
 /// Algorithms that the library's heuristic is asked for.
-const CANDIDATES: usize = 32;
+const CANDIDATES: usize = 96;
 
 /// Version of the library, as it gives it: `120803` or `130100`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

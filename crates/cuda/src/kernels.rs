@@ -89,7 +89,10 @@ macro_rules! of_element {
 /// [`LaunchError`]: arguments of another kernel, or sizes that the kernel does not take.
 pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> Result<Configuration, LaunchError> {
     match (kernel, arguments) {
-        (Kernel::Norm(element), Arguments::Norm(a)) => norm(of_element!("norm", element), a, limits),
+        (Kernel::Norm(element), Arguments::Norm(a)) => match norm_row(element, a) {
+            Some(configuration) => Ok(configuration),
+            None => norm(of_element!("norm", element), a, limits),
+        },
         (Kernel::Product(element, tile), Arguments::Product(a)) => product::product(element, tile, a, limits),
         (Kernel::Product8(element, tile), Arguments::Product(a)) => product::product8(element, tile, a, limits),
         (Kernel::Quantize(element), Arguments::Quantize(a)) => quantize(of_element!("quantize", element), element, a),
@@ -151,6 +154,25 @@ impl Sizes {
         self.check("shared memory", found, found <= most, &format!("at most {most} bytes"))?;
         Ok(found)
     }
+}
+
+/// A block a row: of 16-bit elements, aligned, not longer than a block with eight elements a thread.
+fn norm_row(element: Element, a: &NormArguments) -> Option<Configuration> {
+    let (rows, width) = (u64::try_from(a.rows).ok()?, u64::try_from(a.width).ok()?);
+    let matrices = [a.x, a.parts.first, a.sum, a.y, a.quantized];
+    let addresses = [a.parts.bias, a.weight, a.bias, a.gain, a.shift];
+    let aligned = matrices.iter().all(|matrix| matrix.address % 16 == 0 && matrix.stride % 8 == 0)
+        && addresses.iter().all(|address| address % 16 == 0)
+        && a.parts.apart % 8 == 0;
+    let fits = rows > 0 && a.groups == 1 && width.is_multiple_of(CHUNK) && width > NARROW && width <= 512 * CHUNK;
+    let function = match element {
+        Element::F16 => "norm_row_f16",
+        Element::BF16 => "norm_row_bf16",
+        Element::F32 => return None,
+    };
+    let threads = (width / CHUNK).next_multiple_of(32);
+    let launch = Configuration { shared: MOMENTS as u32, ..Sizes(function).flat(rows, 1, threads) };
+    (aligned && fits).then_some(launch)
 }
 
 fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Configuration, LaunchError> {

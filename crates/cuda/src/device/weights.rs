@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(copy(None).piece(), PIECE);
         for columns in [16, 1536, 6144, 1 << 17] {
             let piece = copy(Some(columns)).piece() as u64;
-            assert!(piece > 0 && piece <= PIECE as u64 && piece % (2 * columns) == 0, "{columns}: {piece}");
+            assert!(piece > 0 && piece <= PIECE as u64 && piece.is_multiple_of(2 * columns), "{columns}: {piece}");
         }
     }
 }

@@ -6,6 +6,10 @@ use crate::launch::{Element, Follows, Tile};
 
 /// Most parts of a product.
 const MOST_PARTS: [u32; 6] = [1, 2, 3, 4, 6, 8];
+/// Rows above which a product fills the device by itself: it is not divided into more than two parts.
+const MANY_ROWS: i32 = 256;
+/// The library's candidates of a division that are measured to choose the division; all are of the chosen one.
+const FIRST: usize = 8;
 /// Channels of a part are a multiple of this, for the wide loads of the library.
 const CHANNELS: u32 = 8;
 
@@ -31,13 +35,15 @@ pub trait Measure {
     fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Self::Error>;
 }
 
-/// Divisions that are worth measuring, fewest parts first: one where the result is a value or the factors have 8 bits, else those that what follows can add.
+/// Divisions that are worth measuring, fewest parts first: one where the result is a value or the factors have 8 bits, else those that
+/// what follows can add.
 pub fn splits(key: &Key) -> Vec<Split> {
     if key.follows == Follows::Value || key.eight_bits {
         return vec![Split::WHOLE];
     }
     let from = u32::try_from(key.from).unwrap_or_default();
-    let divides = |parts: &u32| *parts == 1 || from.is_multiple_of(parts * CHANNELS);
+    let few = |parts: u32| parts <= 2 || key.rows <= MANY_ROWS;
+    let divides = |parts: &u32| *parts == 1 || few(*parts) && from.is_multiple_of(parts * CHANNELS);
     let types: &[bool] = if key.element == Element::F32 { &[false] } else { &[false, true] };
     let of = |parts| types.iter().map(move |single| Split::parts(parts, *single));
     MOST_PARTS.into_iter().filter(divides).flat_map(of).collect()
@@ -95,17 +101,39 @@ impl Tactics {
     }
 }
 
+/// The fastest division by the first candidates of each, then the fastest candidate of that division.
 fn fastest<M: Measure>(key: &Key, measure: &mut M) -> Result<Option<Tactic>, M::Error> {
-    let mut best: Option<Tactic> = None;
+    let mut best = None;
+    let mut rest = Vec::new();
     for split in splits(key).into_iter().chain(tiles(key, measure.limits())) {
-        let algorithms = if split.tile.is_some() { vec![Vec::new()] } else { measure.algorithms(key, split)? };
-        for algorithm in algorithms {
-            let time = measure.time(key, split, &algorithm)?;
-            let Some(microseconds) = time.filter(|time| time.is_finite() && *time > 0.0) else { continue };
-            if best.as_ref().is_none_or(|best| microseconds < best.microseconds) {
-                best = Some(Tactic { split, algorithm, microseconds });
-            }
+        let mut algorithms = if split.tile.is_some() { vec![Vec::new()] } else { measure.algorithms(key, split)? };
+        let more = algorithms.split_off(algorithms.len().min(FIRST));
+        if faster(key, split, algorithms, &mut best, measure)? {
+            rest = more;
         }
     }
+    if let Some(Tactic { split, .. }) = best {
+        faster(key, split, rest, &mut best, measure)?;
+    }
     Ok(best)
+}
+
+/// Measures candidates; whether one of them is the best now.
+fn faster<M: Measure>(
+    key: &Key,
+    split: Split,
+    algorithms: Vec<Vec<u8>>,
+    best: &mut Option<Tactic>,
+    measure: &mut M,
+) -> Result<bool, M::Error> {
+    let mut found = false;
+    for algorithm in algorithms {
+        let time = measure.time(key, split, &algorithm)?;
+        let Some(microseconds) = time.filter(|time| time.is_finite() && *time > 0.0) else { continue };
+        if best.as_ref().is_none_or(|best| microseconds < best.microseconds) {
+            *best = Some(Tactic { split, algorithm, microseconds });
+            found = true;
+        }
+    }
+    Ok(found)
 }

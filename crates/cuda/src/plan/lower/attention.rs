@@ -22,6 +22,9 @@ impl Lowering<'_> {
         let Operation::Attention { q, k, v, groups, heads, kv_heads, dim, scale, mask, out } = operation else {
             return Ok(());
         };
+        if scale.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
+            return Err(format!("expected a scale above 0, found {scale}"));
+        }
         let y = self.result(*out, heads * dim);
         let (q, k, v) = (self.by_head(q, *dim)?, self.by_head(k, *dim)?, self.by_head(v, *dim)?);
         let mut arguments = AttentionArguments {
