@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod quantize;
+
+pub use quantize::{DequantizeArguments, QuantizeArguments, Scales};
+
 /// Address on the device; 0: none.
 pub type Address = u64;
 
@@ -274,45 +278,6 @@ pub struct ProductArguments {
     pub channel_scales: Address,
 }
 
-/// `y = x / scale` in 8 bits, where the row's `scale` is its largest magnitude / 127, which goes to `scales`.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-#[repr(C)]
-pub struct QuantizeArguments {
-    /// `[rows, columns]`
-    pub x: Matrix,
-    /// `[rows, columns]`; its stride is in bytes.
-    pub y: Matrix,
-    /// `[rows]` in single precision.
-    pub scales: Address,
-    pub rows: i32,
-    pub columns: i32,
-    /// As [`NormArguments::release`].
-    pub release: i32,
-    pub _padding: i32,
-}
-
-/// `y = activation(x * row_scales * channel_scales + bias)` for the sums of an 8-bit product.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-#[repr(C)]
-pub struct DequantizeArguments {
-    /// INT32 `[rows, columns]`
-    pub x: Matrix,
-    /// `[rows]` in single precision.
-    pub row_scales: Address,
-    /// `[columns]` in single precision.
-    pub channel_scales: Address,
-    /// `[columns]`; 0: none.
-    pub bias: Address,
-    /// `[rows, columns]`
-    pub y: Matrix,
-    pub rows: i32,
-    pub columns: i32,
-    /// As [`ElementwiseArguments::activation`].
-    pub activation: i32,
-    /// As [`NormArguments::release`].
-    pub release: i32,
-}
-
 /// See `Operation::Rotary`. `y` may be `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
@@ -459,13 +424,4 @@ pub struct Product {
     /// y is in single precision.
     pub single: bool,
     pub follows: Follows,
-}
-
-/// Scales of an 8-bit product's factors.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct Scales {
-    /// `[rows]`
-    pub rows: Address,
-    /// `[to]`
-    pub channels: Address,
 }
