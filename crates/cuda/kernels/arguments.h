@@ -28,6 +28,8 @@ struct NormArguments {
   Parts parts;
   Matrix sum, y;
   Address weight, bias, gain, shift;
+  Matrix quantized;
+  Address scales;
   Ahead ahead;
   int32_t rows, groups, width, kind;
   float eps;
@@ -51,6 +53,21 @@ struct ProductArguments {
   Matrix y;
   int64_t apart;
   int32_t rows, from, to, parts, single, activation;
+  Address row_scales, channel_scales;
+};
+
+struct QuantizeArguments {
+  Matrix x, y;
+  Address scales;
+  int32_t rows, columns, release;
+  int32_t _padding;
+};
+
+struct DequantizeArguments {
+  Matrix x;
+  Address row_scales, channel_scales, bias;
+  Matrix y;
+  int32_t rows, columns, activation, release;
 };
 
 struct RotaryArguments {

@@ -5,6 +5,7 @@
 #include "norm.cuh"
 #include "pointwise.cuh"
 #include "product.cuh"
+#include "quantize.cuh"
 #include "rotary.cuh"
 
 // In blocks of at most `threads` threads. KERNEL_RESIDENT: with registers for `blocks` of them on a multiprocessor; left to itself the
@@ -52,7 +53,9 @@ ATTENTIONS_OF(bf16, bf16_t)
 // By warps along the outputs and along the channels, and by eights of rows.
 #define PRODUCT_OF(element, T, out_warps, channel_warps, rows)                                                                     \
   KERNEL_RESIDENT(product_##element##_##out_warps##x##channel_warps##_##rows, ProductArguments, 32 * out_warps * channel_warps, 1, \
-                  (product<T, out_warps, channel_warps, rows / 8>))
+                  (product<T, out_warps, channel_warps, rows / 8>))                                                                \
+  KERNEL_RESIDENT(product8_##element##_##out_warps##x##channel_warps##_##rows, ProductArguments, 32 * out_warps * channel_warps, 1, \
+                  (product8<T, out_warps, channel_warps, rows / 8>))
 #define PRODUCTS_OF(element, T)      \
   PRODUCT_OF(element, T, 1, 4, 48)   \
   PRODUCT_OF(element, T, 1, 4, 56)   \
@@ -69,6 +72,13 @@ ATTENTIONS_OF(bf16, bf16_t)
   PRODUCT_OF(element, T, 4, 2, 48)   \
   PRODUCT_OF(element, T, 4, 2, 56)   \
   PRODUCT_OF(element, T, 4, 2, 64)
+
+#define QUANTIZED_OF(element, T)                                          \
+  KERNEL(quantize_##element, QuantizeArguments, 512, quantize<T>)         \
+  KERNEL(dequantize_##element, DequantizeArguments, 256, dequantize<T>)
+
+QUANTIZED_OF(f16, half_t)
+QUANTIZED_OF(bf16, bf16_t)
 
 PRODUCTS_OF(f16, half_t)
 PRODUCTS_OF(bf16, bf16_t)

@@ -1,9 +1,10 @@
-// Residual, parts of a product and their bias, then layer or RMS norm with weight, bias, gain and shift, in one pass.
+// Residual, parts of a product and their bias, then layer or RMS norm with weight, bias, gain and shift, in one pass; the result also,
+// or only, in 8 bits.
 //
 // Up to 256 elements: a warp a piece. More: a block a piece. A thread's first chunk stays in registers; further ones, of long or of
 // unaligned rows, in shared memory.
 #pragma once
-#include "elements.cuh"
+#include "quantize.cuh"
 
 constexpr int kNarrow = 256;  // elements that one warp norms
 constexpr int kMaxWarps = 16;
@@ -53,7 +54,7 @@ struct NormPiece {
                                          const float (&offset)[n]) const {
 #pragma unroll
     for (int i = 0; i < n; i++) v[i] = (v[i] - mean) * rate * factor[i] + offset[i];
-    if (column < a.width) store_chunk(row_of<T>(a.y, row) + first + column, v);
+    if (column < a.width && a.y.address) store_chunk(row_of<T>(a.y, row) + first + column, v);
   }
 };
 
@@ -133,13 +134,35 @@ __device__ __forceinline__ void norm_piece(const NormArguments &a) {
     load_chunk(kept + c, true, more);
     p.modulation(c, factor, offset);
     p.finish(c, mean, rate, more, factor, offset);
+    if (a.scales) store_chunk(kept + c, more);
   }
+  if (!a.scales) return;
+
+  float most = column < a.width ? largest_of(v, 0.f) : 0.f;
+#pragma unroll 1
+  for (int c = column + step; c < a.width; c += step) {
+    float more[n];
+    load_chunk(kept + c, true, more);
+    most = largest_of(more, most);
+  }
+  if (!narrow) __syncthreads();  // all have read the moments
+  most = narrow ? warp_largest(most) : block_largest(most, reinterpret_cast<float *>(moments));
+  const float bytes = byte_rate(most);
+  int8_t *quantized = row_of<int8_t>(a.quantized, p.row);
+  if (column < a.width) store_bytes(quantized + column, bytes, v);
+#pragma unroll 1
+  for (int c = column + step; c < a.width; c += step) {
+    float more[n];
+    load_chunk(kept + c, true, more);
+    store_bytes(quantized + c, bytes, more);
+  }
+  if (column == 0) pointer<float>(a.scales)[p.row] = byte_scale(most);
 }
 
 template <class T>
 __device__ __forceinline__ void norm(const NormArguments &a) {
   const bool aligned = a.width % kChunk == 0 && is_aligned<T>(a.x) && is_aligned<T>(a.parts) && is_aligned<T>(a.sum) &&
-                       is_aligned<T>(a.y) && is_aligned<T>(a.weight | a.bias | a.gain | a.shift);
+                       is_aligned<T>(a.y) && is_aligned<T>(a.weight | a.bias | a.gain | a.shift) && holds_words(a.quantized);
   if (aligned)
     norm_piece<kChunk, T>(a);
   else
@@ -250,5 +273,10 @@ __device__ __forceinline__ void norm_row(const NormArguments &a) {
   const float2 moments = join_moments(mean, squares, a.width);
   const float rate = fast_rsqrt(fast_divide(moments.y, a.width) + a.eps);
   vectors.apply(a, a.kind == 0 ? moments.x : 0.f, rate, v);
-  if (exists) store_chunk(row_of<T>(a.y, row) + column, v);
+  if (exists && a.y.address) store_chunk(row_of<T>(a.y, row) + column, v);
+  if (!a.scales) return;
+  __syncthreads();  // all have read the moments
+  const float most = block_largest(exists ? largest_of(v, 0.f) : 0.f, reinterpret_cast<float *>(shared_memory()));
+  if (exists) store_bytes(row_of<int8_t>(a.quantized, row) + column, byte_rate(most), v);
+  if (threadIdx.x == 0) pointer<float>(a.scales)[row] = byte_scale(most);
 }

@@ -4,8 +4,11 @@
 // is in parts, among rows of the grid. A block's weights stream through a ring in shared memory; the first of them are on their way
 // before the launch before has ended. Sums of warps are added in shared memory, those of a cluster's blocks in the shared memory of
 // the block that stores the row.
+//
+// Of 8-bit factors (`Bytes`) two take the place of a 16-bit element: `from` and the stride of x count pairs then, and a stage of the ring
+// has 64 channels a channel warp. Their sums are exact in a warp; the result is scaled by row and output.
 #pragma once
-#include "pointwise.cuh"
+#include "quantize.cuh"
 
 // A block of out_warps * channel_warps warps has 48 outputs an out warp; a stage of the ring has 32 channels a channel warp.
 template <int out_warps, int channel_warps, int row_tiles>
@@ -70,18 +73,37 @@ struct ProductBlock {
   }
 };
 
+// Two channels in 8 bits.
+struct Bytes {
+  int8_t of[2];
+};
+template <class X>
+struct Factor {
+  using Sum = float;
+  static __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    multiply<X>(c, a, b0, b1);
+  }
+};
+template <>
+struct Factor<Bytes> {
+  using Sum = int32_t;
+  static __device__ __forceinline__ void multiply_add(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    multiply_bytes(c, a, b0, b1);
+  }
+};
+
 // A warp's sums of 48 outputs for all rows. A lane's elements of x and of the weights are 8 channels in a row, which the tensor cores
 // take in another order: the same one for both.
 template <class T, class Shape, int row_tiles>
 struct ProductSums {
-  float v[Shape::kTiles][row_tiles][4];
+  typename Factor<T>::Sum v[Shape::kTiles][row_tiles][4];
   int out_warp, channel_warp;
 
   __device__ __forceinline__ ProductSums(int out_warp, int channel_warp) : out_warp(out_warp), channel_warp(channel_warp) {
 #pragma unroll
     for (int m = 0; m < Shape::kTiles; m++)
 #pragma unroll
-      for (int n = 0; n < row_tiles; n++) v[m][n][0] = v[m][n][1] = v[m][n][2] = v[m][n][3] = 0.f;
+      for (int n = 0; n < row_tiles; n++) v[m][n][0] = v[m][n][1] = v[m][n][2] = v[m][n][3] = 0;
   }
 
   // The rows of x, zeros behind the last.
@@ -103,9 +125,9 @@ struct ProductSums {
       const uint4 high = load_16(stage + ProductBlock<T, Shape>::place(output + 8, chunk));
       const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
-      for (int n = 0; n < row_tiles; n++) multiply<T>(v[m][n], first, x[n].x, x[n].y);
+      for (int n = 0; n < row_tiles; n++) Factor<T>::multiply_add(v[m][n], first, x[n].x, x[n].y);
 #pragma unroll
-      for (int n = 0; n < row_tiles; n++) multiply<T>(v[m][n], second, x[n].z, x[n].w);
+      for (int n = 0; n < row_tiles; n++) Factor<T>::multiply_add(v[m][n], second, x[n].z, x[n].w);
     }
   }
   __device__ __forceinline__ void store(float *sums) const {
@@ -116,7 +138,7 @@ struct ProductSums {
 #pragma unroll
       for (int n = 0; n < row_tiles; n++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) sums[(8 * n + lane % 4 * 2 + i % 2) * Shape::kSumStride + m * 16 + i / 2 * 8] = v[m][n][i];
+        for (int i = 0; i < 4; i++) sums[(8 * n + lane % 4 * 2 + i % 2) * Shape::kSumStride + m * 16 + i / 2 * 8] = static_cast<float>(v[m][n][i]);
   }
 };
 
@@ -125,6 +147,7 @@ template <class T>
 __device__ __forceinline__ void finish_product(const ProductArguments &a, int part, int row, int output, float (&v)[kChunk]) {
   if (output >= a.to) return;
   const int64_t at = part * a.apart + row * a.y.stride + output;
+  if (a.row_scales) scale_chunk(pointer<const float>(a.row_scales)[row], a.channel_scales, output, v);
   if (a.bias) add_chunk(pointer<const T>(a.bias) + output, true, v);
 #pragma unroll
   for (int i = 0; i < kChunk; i++) v[i] = activated<T>(v[i], a.activation);
@@ -139,12 +162,13 @@ __device__ __forceinline__ void add_sums(const float *from, int count, int apart
   for (int i = 0; i < count; i++) add_chunk(from + i * apart, true, v);
 }
 
-template <class T, int out_warps, int channel_warps, int row_tiles>
-__device__ __forceinline__ void product(const ProductArguments &a) {
+// With factors X and results T.
+template <class X, class T, int out_warps, int channel_warps, int row_tiles>
+__device__ __forceinline__ void product_of(const ProductArguments &a) {
   using Shape = ProductShape<out_warps, channel_warps, row_tiles>;
-  const ProductBlock<T, Shape> block(a);
+  const ProductBlock<X, Shape> block(a);
   const int warp = threadIdx.x / 32;
-  ProductSums<T, Shape, row_tiles> sums(warp % out_warps, warp / out_warps);
+  ProductSums<X, Shape, row_tiles> sums(warp % out_warps, warp / out_warps);
   if (block.ranks > 1) cluster_arrive();
 #pragma unroll 1
   for (int step = 0; step < block.stages; step++) block.load(step);
@@ -192,4 +216,15 @@ __device__ __forceinline__ void product(const ProductArguments &a) {
     add_sums(block.joined + turn * block.ranks * Shape::kOutputs + output, block.ranks, Shape::kOutputs, v);
     finish_product<T>(a, block.part, turn * block.ranks + block.rank, block.first_output + output, v);
   }
+}
+
+template <class T, int out_warps, int channel_warps, int row_tiles>
+__device__ __forceinline__ void product(const ProductArguments &a) {
+  product_of<T, T, out_warps, channel_warps, row_tiles>(a);
+}
+template <class T, int out_warps, int channel_warps, int row_tiles>
+__device__ __forceinline__ void product8(const ProductArguments &a) {
+  ProductArguments pairs = a;
+  pairs.from /= 2, pairs.x.stride /= 2;
+  product_of<Bytes, T, out_warps, channel_warps, row_tiles>(pairs);
 }

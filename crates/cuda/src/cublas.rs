@@ -138,6 +138,8 @@ pub(crate) struct Descriptors {
     operation: *mut c_void,
     /// Weight, x and y in the library's column-major view.
     layouts: [*mut c_void; 3],
+    /// Of 8-bit factors: alpha and beta are integers, too.
+    integers: bool,
     handle: Arc<Handle>,
 }
 
@@ -166,21 +168,28 @@ impl Descriptors {
     /// [`Error::Device`] for a product that the library cannot describe.
     pub(crate) fn new(handle: &Arc<Handle>, product: &Product) -> Result<Self, Error> {
         let api = &handle.library.api;
-        let mut made = Self { operation: ptr::null_mut(), layouts: [ptr::null_mut(); 3], handle: Arc::clone(handle) };
+        let integers = product.eight_bits;
+        let (operation, layouts) = (ptr::null_mut(), [ptr::null_mut(); 3]);
+        let mut made = Self { operation, layouts, integers, handle: Arc::clone(handle) };
+        let (compute, scale) = if integers { (sys::COMPUTE_32I, sys::R_32I) } else { (sys::COMPUTE_32F, sys::R_32F) };
         // SAFETY: writes one pointer.
-        let status = unsafe { (api.operation_create)(&raw mut made.operation, sys::COMPUTE_32F, sys::R_32F) };
+        let status = unsafe { (api.operation_create)(&raw mut made.operation, compute, scale) };
         check(status, "describing a product")?;
         if product.transposed {
             made.set(attribute::TRANSA, &sys::OP_T)?;
         }
-        if product.epilogue != Epilogue::None {
+        if product.epilogue != Epilogue::None && !integers {
             made.set(attribute::EPILOGUE, &epilogue(product.epilogue))?;
             made.set(attribute::BIAS_POINTER, &product.bias)?;
         }
         let share = product.from / product.parts.max(1);
         let (rows, to) = (product.rows, product.to);
-        let kind = element(product.element);
-        let result = if product.single { sys::R_32F } else { kind };
+        let kind = if integers { sys::R_8I } else { element(product.element) };
+        let result = match (integers, product.single) {
+            (true, _) => sys::R_32I,
+            (false, true) => sys::R_32F,
+            (false, false) => kind,
+        };
         let weight = match product.transposed {
             true => (share, to, i64::from(product.from), i64::from(share)),
             false => (to, share, i64::from(to), i64::from(share) * i64::from(to)),
@@ -283,7 +292,8 @@ impl Descriptors {
         (workspace, bytes): (u64, usize),
         stream: *mut c_void,
     ) -> Result<(), Error> {
-        let (one, zero) = (1.0_f32, 0.0_f32);
+        // Both are four bytes, in single precision or INT32.
+        let (one, zero) = if self.integers { (1, 0) } else { (1.0_f32.to_bits(), 0) };
         let pointer = |address: u64| address as usize as *mut c_void;
         let [weights, xs, ys] = self.layouts;
         // SAFETY: the descriptors are alive; the rest is the caller's. alpha and beta are read during the call (host pointer mode).

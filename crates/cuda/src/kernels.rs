@@ -6,8 +6,8 @@ mod product;
 pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
 use crate::launch::{
-    Arguments, AttentionArguments, CastArguments, Element, ElementwiseArguments, EulerArguments, GatherArguments,
-    Kernel, NormArguments, PermuteArguments, RotaryArguments,
+    Arguments, AttentionArguments, CastArguments, DequantizeArguments, Element, ElementwiseArguments, EulerArguments,
+    GatherArguments, Kernel, NormArguments, PermuteArguments, QuantizeArguments, RotaryArguments,
 };
 
 /// What a device lets a kernel have.
@@ -94,6 +94,11 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
             None => norm(of_element!("norm", element), a, limits),
         },
         (Kernel::Product(element, tile), Arguments::Product(a)) => product::product(element, tile, a, limits),
+        (Kernel::Product8(element, tile), Arguments::Product(a)) => product::product8(element, tile, a, limits),
+        (Kernel::Quantize(element), Arguments::Quantize(a)) => quantize(of_element!("quantize", element), element, a),
+        (Kernel::Dequantize(element), Arguments::Dequantize(a)) => {
+            dequantize(of_element!("dequantize", element), element, a)
+        }
         (Kernel::Attention(element), Arguments::Attention(a)) => attention(element, a, limits),
         (Kernel::Rotary(element), Arguments::Rotary(a)) => rotary(of_element!("rotary", element), a),
         (Kernel::Elementwise(element), Arguments::Elementwise(a)) => {
@@ -154,7 +159,7 @@ impl Sizes {
 /// A block a row: of 16-bit elements, aligned, not longer than a block with eight elements a thread.
 fn norm_row(element: Element, a: &NormArguments) -> Option<Configuration> {
     let (rows, width) = (u64::try_from(a.rows).ok()?, u64::try_from(a.width).ok()?);
-    let matrices = [a.x, a.parts.first, a.sum, a.y];
+    let matrices = [a.x, a.parts.first, a.sum, a.y, a.quantized];
     let addresses = [a.parts.bias, a.weight, a.bias, a.gain, a.shift];
     let aligned = matrices.iter().all(|matrix| matrix.address % 16 == 0 && matrix.stride % 8 == 0)
         && addresses.iter().all(|address| address % 16 == 0)
@@ -176,6 +181,7 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
     let width = sizes.positive("width", a.width)?;
     let pieces = sizes.count("rows * groups", &[rows, groups])?;
     sizes.count("groups * width", &[groups, width])?;
+    sizes.check("groups", a.groups, a.scales == 0 || groups == 1, "1, of rows in 8 bits")?;
     if width <= NARROW {
         return Ok(Configuration {
             shared: sizes.shared(MOMENTS + 4 * NARROW * 4, limits)?,
@@ -207,6 +213,22 @@ fn by_chunks(sizes: &Sizes, rows: i32, columns: i32) -> Result<Configuration, La
 fn elementwise(function: &'static str, a: &ElementwiseArguments) -> Result<Configuration, LaunchError> {
     let sizes = Sizes(function);
     sizes.check("add_rows", a.add_rows, a.add.address == 0 || a.add_rows > 0, "1 or more")?;
+    sizes.check("activation", a.activation, (0..=4).contains(&a.activation), "0 to 4")?;
+    by_chunks(&sizes, a.rows, a.columns)
+}
+
+/// A row a block.
+fn quantize(function: &'static str, element: Element, a: &QuantizeArguments) -> Result<Configuration, LaunchError> {
+    let sizes = Sizes(function);
+    sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
+    let (rows, columns) = (sizes.positive("rows", a.rows)?, sizes.positive("columns", a.columns)?);
+    let threads = columns.div_ceil(CHUNK).next_multiple_of(32).min(512);
+    Ok(Configuration { shared: (threads / 32 * 4).next_multiple_of(16) as u32, ..sizes.flat(rows, 1, threads) })
+}
+
+fn dequantize(function: &'static str, element: Element, a: &DequantizeArguments) -> Result<Configuration, LaunchError> {
+    let sizes = Sizes(function);
+    sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
     sizes.check("activation", a.activation, (0..=4).contains(&a.activation), "0 to 4")?;
     by_chunks(&sizes, a.rows, a.columns)
 }

@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod quantize;
+
+pub use quantize::{DequantizeArguments, QuantizeArguments, Scales};
+
 /// Address on the device; 0: none.
 pub type Address = u64;
 
@@ -41,6 +45,12 @@ pub enum Kernel {
     Norm(Element),
     /// [`ProductArguments`]
     Product(Element, Tile),
+    /// [`ProductArguments`] of 8-bit factors; the type of the result
+    Product8(Element, Tile),
+    /// [`QuantizeArguments`]; the type of the rows
+    Quantize(Element),
+    /// [`DequantizeArguments`]; the type of the result
+    Dequantize(Element),
     /// [`AttentionArguments`]
     Attention(Element),
     /// [`RotaryArguments`]
@@ -78,7 +88,7 @@ impl Tile {
     pub const WARPS: [(u32, u32); 5] = [(1, 4), (1, 6), (2, 4), (3, 2), (4, 2)];
     /// Outputs of a warp.
     pub(crate) const OUTPUTS: u32 = 48;
-    /// Channels of a warp at a time.
+    /// Channels of a warp at a time; pairs of them in 8 bits.
     pub(crate) const CHANNELS: u32 = 32;
 
     /// Whether it is one that can be launched.
@@ -87,17 +97,19 @@ impl Tile {
         warps && (1..=8).contains(&self.cluster) && (1..=4).contains(&self.resident)
     }
 
-    /// Channels of a part are a multiple of this.
+    /// Channels of a part are a multiple of this, pairs of them in 8 bits.
     pub fn depth(self) -> u32 {
         Self::CHANNELS * self.channel_warps * self.cluster
     }
 
-    /// Whether the kernel computes a product so: 16-bit elements, `[to, from]` weights, few rows, whole chunks of eight elements.
+    /// Whether the kernel computes a product so: elements of 16 or 8 bits, `[to, from]` weights, few rows, whole chunks of 16 bytes.
     pub fn takes(self, product: &Product) -> bool {
-        let Product { element, x, weight, bias, y, rows, from, to, transposed, parts, apart, .. } = *product;
+        let Product { element, x, weight, bias, y, rows, to, transposed, parts, apart, eight_bits, .. } = *product;
+        let (from, packed) = (crate::tactics::Key::of(product).units(), if eight_bits { 2 } else { 1 });
         let depth = i64::from(self.depth()) * i64::from(parts.max(1));
         let aligned = [x.address, weight, bias, y.address].iter().all(|address| address.is_multiple_of(16));
-        let whole = [x.stride, y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0);
+        let whole =
+            [y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0) && x.stride % (8 * packed) == 0;
         let sixteen_bits = element != Element::F32;
         sixteen_bits && transposed && rows <= Self::ROWS && i64::from(from) % depth == 0 && aligned && whole
     }
@@ -109,6 +121,8 @@ impl Tile {
 pub enum Arguments {
     Norm(NormArguments),
     Product(ProductArguments),
+    Quantize(QuantizeArguments),
+    Dequantize(DequantizeArguments),
     Attention(AttentionArguments),
     Rotary(RotaryArguments),
     Elementwise(ElementwiseArguments),
@@ -127,6 +141,8 @@ impl Arguments {
         match self {
             Self::Norm(a) => of(a),
             Self::Product(a) => of(a),
+            Self::Quantize(a) => of(a),
+            Self::Dequantize(a) => of(a),
             Self::Attention(a) => of(a),
             Self::Rotary(a) => of(a),
             Self::Elementwise(a) => of(a),
@@ -192,6 +208,10 @@ pub struct NormArguments {
     pub bias: Address,
     pub gain: Address,
     pub shift: Address,
+    /// y in 8 bits, as [`QuantizeArguments::y`], of rows of one piece; y may have no address then.
+    pub quantized: Matrix,
+    /// `[rows]` in single precision; 0: y is not made in 8 bits.
+    pub scales: Address,
     pub ahead: Ahead,
     pub rows: i32,
     pub groups: i32,
@@ -243,7 +263,7 @@ pub struct AttentionArguments {
     pub release: i32,
 }
 
-/// `y = activation(x W^T + bias)` for `W` `[to, from]`, for few rows. Part `p` of `parts` is of channels `p * from / parts ..`; with more
+/// `y = activation(x W^T + bias)` for `W` `[to, from]`, for few rows; of 8-bit factors `x W^T` is scaled by row and output. Part `p` of `parts` is of channels `p * from / parts ..`; with more
 /// than one there is neither bias nor activation.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
@@ -265,6 +285,9 @@ pub struct ProductArguments {
     pub single: i32,
     /// As [`ElementwiseArguments::activation`].
     pub activation: i32,
+    /// `[rows]` and `[to]` in single precision; 0: the factors are no 8-bit ones.
+    pub row_scales: Address,
+    pub channel_scales: Address,
 }
 
 /// See `Operation::Rotary`. `y` may be `x`.
@@ -388,8 +411,13 @@ pub enum Follows {
 /// `p * from / parts ..` and lies `apart` elements behind the part before; there is no epilogue then.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
-    /// Element type of x and W, and of y unless `single`.
+    /// Element type of x and W, and of y unless `single`; of y alone with `eight_bits`.
     pub element: Element,
+    /// Whether x and W have 8 bits and scales. A library's y is INT32 then, in one part, without scales and bias, and `epilogue` is for
+    /// the kernel behind it.
+    pub eight_bits: bool,
+    /// Of x's rows and W's outputs, in single precision; 0 without `eight_bits`.
+    pub scales: Scales,
     /// `[rows, from]`
     pub x: Matrix,
     /// `[to, from]` when `transposed`, else `[from, to]`; dense.

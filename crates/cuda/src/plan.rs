@@ -35,7 +35,7 @@ pub use weights::WeightLayout;
 use arena::Piece;
 use lower::Lowering;
 #[cfg(feature = "cuda")]
-pub(crate) use lower::launch_of;
+pub(crate) use lower::launches_of;
 use memory::{Home, MOST_OFFSET, Storage, View, for_each_address};
 use operand::Sizes;
 

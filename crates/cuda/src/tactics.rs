@@ -23,6 +23,9 @@ pub use measure::{Measure, splits};
 pub struct Key {
     /// Element type of both factors.
     pub element: Element,
+    /// Both factors have 8 bits and scales, and `element` is the result's type.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eight_bits: bool,
     /// Inputs of a row.
     pub from: i32,
     /// Outputs of a row.
@@ -40,8 +43,13 @@ pub struct Key {
 impl Key {
     /// The key of a product.
     pub fn of(product: &Product) -> Self {
-        let Product { element, rows, from, to, transposed, epilogue, follows, .. } = *product;
-        Self { element, from, to, transposed, epilogue, follows, rows }
+        let Product { element, eight_bits, rows, from, to, transposed, epilogue, follows, .. } = *product;
+        Self { element, eight_bits, from, to, transposed, epilogue, follows, rows }
+    }
+
+    /// What parts and tiles divide: channels, or pairs of 8-bit ones.
+    pub fn units(&self) -> i32 {
+        if self.eight_bits { self.from / 2 } else { self.from }
     }
 }
 
@@ -152,8 +160,9 @@ impl Tactics {
     /// other alignment); then its own first choice is as good as any.
     pub fn algorithm(&self, product: &Product) -> Option<&[u8]> {
         let split = Split::parts(u32::try_from(product.parts).ok()?, product.single);
-        let tactic = self.nearest(&Key::of(product))?;
-        (tactic.split.fitting(product.from) == split).then_some(&tactic.algorithm)
+        let key = Key::of(product);
+        let tactic = self.nearest(&key)?;
+        (tactic.split.fitting(key.units()) == split).then_some(&tactic.algorithm)
     }
 
     /// Adds a choice, in place of an older one for the key.

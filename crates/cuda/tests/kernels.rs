@@ -15,6 +15,8 @@ mod norm;
 mod pointwise;
 #[path = "kernels/product.rs"]
 mod product;
+#[path = "kernels/quantize.rs"]
+mod quantize;
 #[path = "kernels/rotary.rs"]
 mod rotary;
 #[path = "kernels/support.rs"]

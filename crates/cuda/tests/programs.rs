@@ -7,6 +7,7 @@ mod programs {
     mod damaged;
     mod demo;
     mod device;
+    mod eight_bits;
     mod figures;
     mod inference;
     mod random;

@@ -14,6 +14,7 @@ use crate::Symbols;
 use crate::provenance::hash;
 
 mod check;
+mod eight_bits;
 pub mod evaluate;
 mod parts;
 mod size;

@@ -13,7 +13,8 @@ use super::provenance::{DeviceIdentity, RTX};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Precision {
-    /// 8-bit integers, with scales from calibration or from the network's own Q/DQ nodes.
+    /// 8-bit integers, with scales from calibration or from the network's own Q/DQ nodes; engine kind cuda takes them from the numbers
+    /// themselves.
     pub int8: bool,
     /// bfloat16: the range of single precision, an eighth of half precision's resolution.
     pub bf16: bool,

@@ -29,7 +29,9 @@ mod verification;
 pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
 pub use device::{DeviceIdentity, board, driver, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
-pub use operations::{OperationsFault, check_operations, operations, record_of_operations, verdict_on_operations};
+pub use operations::{
+    OperationsFault, check_operations, eight_bit_weights, operations, record_of_operations, verdict_on_operations,
+};
 pub use portable::{ComputeCapability, Portable, RTX};
 pub use rejection::{Difference, Reason, Rejection};
 pub use release::{Release, kernel};

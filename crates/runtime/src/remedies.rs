@@ -94,6 +94,10 @@ pub fn rejection(rejection: &Rejection) -> String {
             "build this program where nvcc is found (NVCC, or on PATH), or set engine.kind: tensorrt or onnx".to_owned()
         }
         Reason::NoKernels { .. } => "set engine.kind: tensorrt or onnx on this GPU".to_owned(),
+        Reason::Inaccurate if is_operations(stage) && stage.precision.contains("int8") => format!(
+            "set stages.{name}.precision in policy.yaml to one without int8 and verify again, or engine.kind: tensorrt or onnx, or set \
+             engines.{name}.allow_inaccurate: true to load it anyway"
+        ),
         Reason::Inaccurate if is_operations(stage) => format!(
             "export the policy in another precision (vla-trt export --dtype bf16 or fp32), or set engine.kind: tensorrt or onnx, or set \
              engines.{name}.allow_inaccurate: true to load it anyway"

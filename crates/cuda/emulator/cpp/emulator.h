@@ -206,6 +206,33 @@ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   emulator::collective("mma", &in, c, multiply_of<T>);
 }
 
+// mma.m16n8k32 of signed bytes. Words of a: (row g, columns 4 t to 4 t + 3), (g + 8, 4 t), (g, 4 t + 16), (g + 8, 4 t + 16); of b:
+// (rows 4 t to 4 t + 3, column g), (4 t + 16, g); c as above.
+inline void multiply_bytes_of(const emulator::Lanes &lanes) {
+  int32_t a[16][32], b[32][8];
+  for (int lane = 0; lane < emulator::kLanes; lane++) {
+    const MultiplyIn &in = *static_cast<const MultiplyIn *>(lanes.in[lane]);
+    const int g = lane / 4, t = lane % 4;
+    for (int e = 0; e < 4; e++) {
+      const auto element = [e](uint32_t word) { return static_cast<int32_t>(static_cast<int8_t>(word >> 8 * e)); };
+      for (int i = 0; i < 4; i++) a[g + i % 2 * 8][4 * t + i / 2 * 16 + e] = element(in.a[i]);
+      for (int i = 0; i < 2; i++) b[4 * t + i * 16 + e][g] = element(in.b[i]);
+    }
+  }
+  for (int lane = 0; lane < emulator::kLanes; lane++)
+    for (int i = 0; i < 4; i++) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      int32_t sum = 0;
+      for (int k = 0; k < 32; k++) sum += a[row][k] * b[k][column];
+      static_cast<int32_t *>(lanes.out[lane])[i] += sum;
+    }
+}
+inline void multiply_bytes(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const MultiplyIn in = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  emulator::collective("mma.s8", &in, c, multiply_bytes_of);
+}
+inline int32_t to_nearest(float x) { return x == x ? static_cast<int32_t>(nearbyintf(x)) : 0; }
+
 template <class T>
 uint32_t pack(float low, float high);
 template <>

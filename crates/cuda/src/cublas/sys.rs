@@ -11,9 +11,12 @@ pub(super) const NOT_SUPPORTED: i32 = 15;
 
 pub(super) const R_32F: i32 = 0;
 pub(super) const R_16F: i32 = 2;
+pub(super) const R_8I: i32 = 3;
+pub(super) const R_32I: i32 = 10;
 pub(super) const R_16BF: i32 = 14;
 
 pub(super) const COMPUTE_32F: i32 = 68;
+pub(super) const COMPUTE_32I: i32 = 72;
 pub(super) const OP_T: i32 = 1;
 
 pub(super) const EPILOGUE_DEFAULT: i32 = 1;

@@ -16,7 +16,7 @@ use vla_engines::memory::{Footprint, Pool, estimate};
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
 use vla_engines::profile::Profile;
-use vla_engines::provenance::{Reason, Rejection, operations, verdict_on_operations};
+use vla_engines::provenance::{Reason, Rejection, eight_bit_weights, operations, verdict_on_operations};
 use vla_engines::{Backend, BufferSpec, Error, Launch, Pass, ProvenanceStatus, Stage};
 
 type Workspace = crate::Workspace<Instance>;
@@ -87,10 +87,11 @@ impl Backend for Device {
 
     fn load(&mut self, stage: &Stage, _: &ProvenanceStatus) -> Result<LoadedOperations, Error> {
         let (program, network) = operations(stage)?;
-        let layout = WeightLayout::new(&program);
+        let layout = WeightLayout::with_eight_bits(&program, &eight_bit_weights(stage, &program));
         let arena = largest_arena(stage, &program, &network, &layout);
         self.largest_arena = self.largest_arena.max(arena.unwrap_or_default());
-        let block = weights::load(self.cuda(), &stage.name, &program, &network, &layout, self.properties.integrated)?;
+        let kernels = (self.cuda(), self.module.as_ref());
+        let block = weights::load(kernels, &stage.name, &program, &network, &layout, self.properties.integrated)?;
         let (inputs, outputs) = (specs(&program, &program.inputs), specs(&program, &program.outputs));
         let profiles = inputs.iter().map(|input| profile(stage, input)).collect();
         let tactics = RefCell::new(KeptTactics::open(&stage.file, &self.identity));
@@ -212,30 +213,52 @@ impl Backend for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vla_base::tensor::DType;
     use vla_engines::operations;
 
+    /// A stage of the demo policy in half precision.
+    fn stage_of(dir: &std::path::Path, name: &str, precision: &str) -> Stage {
+        let onnx = dir.join(format!("{name}.onnx"));
+        Stage {
+            name: name.to_owned(),
+            file: operations::path_beside(&onnx),
+            onnx,
+            repeat: false,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            precision: precision.to_owned(),
+            profile: vec![("T".to_owned(), [16, 64, 192]), ("S".to_owned(), [76, 124, 252])],
+            allow_unverified: false,
+            allow_inaccurate: false,
+        }
+    }
+
     #[test]
-    fn the_planned_activation_covers_the_arena_at_the_profiles_maximum() {
+    fn the_planned_memory_covers_the_arena_and_the_weights_at_the_profiles_maximum() {
         let dir = tempfile::tempdir().expect("a folder");
-        vla_export::demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
-        for name in ["vision", "language", "context", "step"] {
-            let onnx = dir.path().join(format!("{name}.onnx"));
-            let stage = Stage {
-                name: name.to_owned(),
-                file: operations::path_beside(&onnx),
-                onnx,
-                repeat: false,
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                precision: "fp32".to_owned(),
-                profile: vec![("T".to_owned(), [16, 64, 192]), ("S".to_owned(), [76, 124, 252])],
-                allow_unverified: false,
-                allow_inaccurate: false,
-            };
-            let (program, network) = vla_engines::provenance::operations(&stage).expect("a list");
-            let arena = largest_arena(&stage, &program, &network, &WeightLayout::new(&program)).expect("a plan");
-            let planned = Footprint::of_operations(&stage).expect("a footprint").activation.bytes;
-            assert!(arena > 0 && arena <= planned - Footprint::PRODUCT_WORKSPACE, "{name}: {arena} of {planned}");
+        let family = &vla_export::family::N1D6;
+        vla_export::demo::bundle::write_in(family, DType::F16, dir.path(), 7).expect("the demo policy");
+        for (name, in_eight_bits) in [("vision", 10), ("language", 12), ("context", 0), ("step", 14)] {
+            let mut weights = Vec::new();
+            for precision in ["fp16", "int8+fp16"] {
+                let stage = stage_of(dir.path(), name, precision);
+                let (program, network) = vla_engines::provenance::operations(&stage).expect("a list");
+                let chosen = eight_bit_weights(&stage, &program);
+                assert_eq!(chosen.len(), if precision == "fp16" { 0 } else { in_eight_bits }, "{name} {precision}");
+                let layout = WeightLayout::with_eight_bits(&program, &chosen);
+                let arena = largest_arena(&stage, &program, &network, &layout).expect("a plan");
+                let footprint = Footprint::of_operations(&stage).expect("a footprint");
+                let planned = footprint.activation.bytes - Footprint::PRODUCT_WORKSPACE;
+                assert!(arena > 0 && arena <= planned, "{name} {precision}: {arena} of {planned}");
+                let room = 256 * (2 * program.weights.len() as u64 + 2);
+                assert!(
+                    layout.bytes().abs_diff(footprint.weights.bytes) <= room,
+                    "{name} {precision}: {}",
+                    layout.bytes()
+                );
+                weights.push(footprint.weights.bytes);
+            }
+            assert!(in_eight_bits == 0 || weights[1] < weights[0], "{name}: {weights:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::driver::{Cuda, failed};
 use crate::kernels::Limits;
 use crate::launch::{
     Arguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, NormArguments, Parts, Product,
-    Tile,
+    Scales, Tile,
 };
 use crate::plan;
 use crate::tactics::{Key, Measure, Split};
@@ -44,6 +44,8 @@ struct Places {
     parts: u64,
     residual: u64,
     result: u64,
+    /// INT32 sums of 8-bit factors.
+    sums: u64,
     end: u64,
 }
 
@@ -80,8 +82,11 @@ impl<'a> Measurer<'a> {
         let base = self.scratch(places.end)?;
         let parts = i32::try_from(split.parts).unwrap_or(1);
         let matrix = |offset: u64, columns: i32| Matrix { address: base + offset, stride: i64::from(columns) };
+        let scales = Scales { rows: base, channels: self.weights.address() };
         let product = Product {
             element: key.element,
+            eight_bits: key.eight_bits,
+            scales: if key.eight_bits { scales } else { Scales::default() },
             x: matrix(places.x, key.from),
             weight,
             bias: if key.epilogue == Epilogue::None { 0 } else { self.weights.address() },
@@ -144,15 +149,31 @@ impl<'a> Measurer<'a> {
         self.module.prepare(kernel, arguments).ok().map(Prepared::Kernel)
     }
 
-    /// The product as it is divided; `None` where our own kernel does not take it.
-    fn prepare(&self, product: &Product, split: Split, algorithm: &[u8]) -> Result<Option<Prepared>, Error> {
-        if split.tile.is_none() {
-            let Some(algorithm) = Algorithm::of_bytes(algorithm) else { return Ok(None) };
-            let descriptors = Descriptors::new(&self.products.handle, product)?;
-            return Ok(Some(Prepared::Product(self.products.by(descriptors, algorithm, product))));
+    /// The product as it is divided, with the kernel that scales the library's sums of 8-bit factors; `None` where our own kernel does not
+    /// take it.
+    fn prepare(
+        &self,
+        product: &Product,
+        split: Split,
+        algorithm: &[u8],
+        sums: u64,
+    ) -> Result<Option<Vec<Prepared>>, Error> {
+        let mut prepared = Vec::new();
+        for launch in plan::launches_of(*product, split.tile, sums) {
+            prepared.push(match launch {
+                Launch::Product(_) if split.tile.is_some() => return Ok(None),
+                Launch::Product(product) => {
+                    let Some(algorithm) = Algorithm::of_bytes(algorithm) else { return Ok(None) };
+                    let descriptors = Descriptors::new(&self.products.handle, &product)?;
+                    Prepared::Product(self.products.by(descriptors, algorithm, &product))
+                }
+                Launch::Kernel { kernel, arguments } => match self.module.prepare(kernel, arguments) {
+                    Ok(kernel) => Prepared::Kernel(kernel),
+                    Err(_) => return Ok(None),
+                },
+            });
         }
-        let Launch::Kernel { kernel, arguments } = plan::launch_of(*product, split.tile) else { return Ok(None) };
-        Ok(self.module.prepare(kernel, arguments).ok().map(Prepared::Kernel))
+        Ok(Some(prepared))
     }
 
     /// Median microseconds of one of these launches, run one after the other as a graph, without those that only follow.
@@ -161,7 +182,7 @@ impl<'a> Measurer<'a> {
         let action = "measuring a product";
         // An algorithm's code is loaded at its first run, which is better not a captured one.
         // SAFETY: as below.
-        let first = launches.iter().take(2).try_for_each(|launch| unsafe { launch.enqueue(self.cuda, false) });
+        let first = launches.iter().take(3).try_for_each(|launch| unsafe { launch.enqueue(self.cuda, false) });
         self.cuda.wait()?;
         if let Err(error) = first {
             tracing::debug!(%error, "an algorithm is not taken");
@@ -203,7 +224,9 @@ impl Measure for Measurer<'_> {
     }
 
     fn algorithms(&mut self, key: &Key, split: Split) -> Result<Vec<Vec<u8>>, Error> {
-        let (product, _) = self.product(key, split, self.weights.address())?;
+        let (product, base) = self.product(key, split, self.weights.address())?;
+        let launches = plan::launches_of(product, None, base + Places::of(key, split).sums);
+        let Some(Launch::Product(product)) = launches.into_iter().next() else { return Ok(Vec::new()) };
         let addresses = [product.weight, product.x.address, product.y.address];
         let found = Descriptors::new(&self.products.handle, &product).and_then(|descriptors| {
             descriptors.algorithms(PRODUCT_WORKSPACE, addresses, key.follows != Follows::Value)
@@ -227,8 +250,9 @@ impl Measure for Measurer<'_> {
         let mut launches = Vec::new();
         for at in 0..count {
             let (product, base) = self.product(key, split, self.weights.address() + at * apart)?;
-            let Some(launch) = self.prepare(&product, split, algorithm)? else { return Ok(None) };
-            launches.push(launch);
+            let sums = base + Places::of(key, split).sums;
+            let Some(prepared) = self.prepare(&product, split, algorithm, sums)? else { return Ok(None) };
+            launches.extend(prepared);
             launches.extend(self.following(key, &product, base, split.tile.is_some()));
         }
         let time = self.run(&launches, usize::try_from(count).unwrap_or(1))?;
@@ -256,13 +280,15 @@ impl Places {
         let x = aligned(matrix(key.from, size));
         let parts = x + aligned(matrix(key.to, part) * u64::from(split.parts));
         let residual = parts + aligned(matrix(key.to, size));
-        let end = residual + aligned(matrix(key.to, size));
-        Self { x: 0, parts: x, residual: parts, result: residual, end }
+        let result = residual + aligned(matrix(key.to, size));
+        let end = result + if key.eight_bits { aligned(matrix(key.to, 4)) } else { 0 };
+        Self { x: 0, parts: x, residual: parts, result: residual, sums: result, end }
     }
 }
 
 fn weight_bytes(key: &Key) -> u64 {
-    u64::from(key.from.unsigned_abs()) * u64::from(key.to.unsigned_abs()) * element_size(key.element)
+    let size = if key.eight_bits { 1 } else { element_size(key.element) };
+    u64::from(key.from.unsigned_abs()) * u64::from(key.to.unsigned_abs()) * size
 }
 
 fn element_size(element: Element) -> u64 {
@@ -280,6 +306,7 @@ mod tests {
     fn places_of_a_measurement_do_not_overlap() {
         let key = Key {
             element: Element::F16,
+            eight_bits: false,
             from: 1536,
             to: 6144,
             transposed: true,
@@ -287,10 +314,14 @@ mod tests {
             follows: Follows::Norm,
             rows: 51,
         };
-        let Places { x, parts, residual, result, end } = Places::of(&key, Split::parts(3, true));
+        let Places { x, parts, residual, result, end, .. } = Places::of(&key, Split::parts(3, true));
         assert_eq!(x, 0);
         assert!(parts >= 51 * 1536 * 2 && residual - parts >= 3 * 51 * 6144 * 4, "{parts} {residual}");
         assert!(result - residual >= 51 * 6144 * 2 && end - result >= 51 * 6144 * 2, "{residual} {result} {end}");
         assert_eq!(weight_bytes(&key), 1536 * 6144 * 2);
+        let eight = Key { eight_bits: true, ..key };
+        let Places { result, sums, end, .. } = Places::of(&eight, Split::WHOLE);
+        assert!(sums - result >= 51 * 6144 * 2 && end - sums >= 51 * 6144 * 4, "{result} {sums} {end}");
+        assert_eq!(weight_bytes(&eight), 1536 * 6144);
     }
 }

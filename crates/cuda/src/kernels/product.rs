@@ -1,31 +1,29 @@
 //! Launches of our own kernel for products.
 
 use super::{Configuration, LaunchError, Limits, Sizes};
-use crate::launch::{Element, ProductArguments, Tile};
+use crate::launch::{Element, Matrix, ProductArguments, Tile};
 
 macro_rules! of_rows {
-    ($element:literal, $warps:literal) => {
-        [
-            concat!("product_", $element, "_", $warps, "_48"),
-            concat!("product_", $element, "_", $warps, "_56"),
-            concat!("product_", $element, "_", $warps, "_64"),
-        ]
+    ($name:literal, $warps:literal) => {
+        [concat!($name, "_", $warps, "_48"), concat!($name, "_", $warps, "_56"), concat!($name, "_", $warps, "_64")]
     };
 }
 macro_rules! of_warps {
-    ($element:literal) => {
+    ($name:literal) => {
         [
-            of_rows!($element, "1x4"),
-            of_rows!($element, "1x6"),
-            of_rows!($element, "2x4"),
-            of_rows!($element, "3x2"),
-            of_rows!($element, "4x2"),
+            of_rows!($name, "1x4"),
+            of_rows!($name, "1x6"),
+            of_rows!($name, "2x4"),
+            of_rows!($name, "3x2"),
+            of_rows!($name, "4x2"),
         ]
     };
 }
 
 /// By element type, warps ([`Tile::WARPS`]), and most rows: 48, 56, 64.
-const FUNCTIONS: [[[&str; 3]; 5]; 2] = [of_warps!("f16"), of_warps!("bf16")];
+const FUNCTIONS: [[[&str; 3]; 5]; 2] = [of_warps!("product_f16"), of_warps!("product_bf16")];
+/// The same of 8-bit factors, by the type of the result.
+const FUNCTIONS8: [[[&str; 3]; 5]; 2] = [of_warps!("product8_f16"), of_warps!("product8_bf16")];
 /// Bytes of a multiprocessor's shared memory that each block takes beside its own.
 const RESERVED: u32 = 1 << 10;
 
@@ -57,7 +55,8 @@ pub(super) fn product(
     sizes.check("alignment", i64::from(whole), whole, "addresses and strides of whole chunks")?;
 
     let by_rows = (a.rows.unsigned_abs().max(48).div_ceil(8) - 6) as usize;
-    let function = FUNCTIONS[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
+    let functions = if a.row_scales == 0 { FUNCTIONS } else { FUNCTIONS8 };
+    let function = functions[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
     let (rows, outputs) = (48 + 8 * by_rows as u64, u64::from(Tile::OUTPUTS * tile.out_warps));
     let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps) * 2;
     let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
@@ -75,4 +74,21 @@ pub(super) fn product(
         cluster: tile.cluster,
         shared: shared as u32,
     })
+}
+
+/// Of 8-bit factors, of which two take the place of one of 16 bits.
+pub(super) fn product8(
+    element: Element,
+    tile: Tile,
+    a: &ProductArguments,
+    limits: Limits,
+) -> Result<Configuration, LaunchError> {
+    let sizes = Sizes("product8");
+    for (what, scales) in [("row_scales", a.row_scales), ("channel_scales", a.channel_scales)] {
+        sizes.check(what, i64::from(scales != 0), scales != 0 && scales % 16 == 0, "an address of whole chunks")?;
+    }
+    sizes.check("from", a.from, a.from % 2 == 0, "an even number")?;
+    sizes.check("alignment", a.x.stride, a.x.stride % 16 == 0, "addresses and strides of whole chunks")?;
+    let x = Matrix { stride: a.x.stride / 2, ..a.x };
+    product(element, tile, &ProductArguments { x, from: a.from / 2, ..*a }, limits)
 }

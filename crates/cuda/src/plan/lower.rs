@@ -19,7 +19,7 @@ mod moves;
 mod rows;
 
 #[cfg(feature = "cuda")]
-pub(crate) use linear::launch as launch_of;
+pub(crate) use linear::launches as launches_of;
 
 /// What an operation left for the kernel of a later one.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,14 @@ pub(super) struct Pending {
     parts: Parts,
     /// Where the sum goes; address 0: nowhere.
     sum: Matrix,
+}
+
+/// A matrix in 8 bits, with the scales of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quantized {
+    matrix: Matrix,
+    scales: Address,
+    rows: usize,
 }
 
 /// A plan on the way.
@@ -44,6 +52,8 @@ pub(super) struct Lowering<'a> {
     fusions: BTreeMap<usize, Fusion>,
     /// By the operation that takes it.
     pending: BTreeMap<usize, Pending>,
+    /// What norms made in 8 bits, by the address of their results.
+    quantized: BTreeMap<Address, Quantized>,
     /// The last launch that wrote to each storage.
     written: BTreeMap<usize, usize>,
 }
@@ -66,6 +76,7 @@ impl<'a> Lowering<'a> {
             launches: Vec::new(),
             fusions: fusions::fusions(program, layout, sizes),
             pending: BTreeMap::new(),
+            quantized: BTreeMap::new(),
             written: BTreeMap::new(),
         }
     }
@@ -122,7 +133,7 @@ impl<'a> Lowering<'a> {
             }
         }
         match &launch {
-            Launch::Kernel { kernel: Kernel::Product(..), .. } => self.release(),
+            Launch::Kernel { kernel: Kernel::Product(..) | Kernel::Product8(..), .. } => self.release(),
             Launch::Product(product) => self.ahead(product),
             Launch::Kernel { .. } => {}
         }
@@ -134,7 +145,9 @@ impl<'a> Lowering<'a> {
     fn ahead(&mut self, product: &Product) {
         const FEW: i32 = 64;
         let Some(Launch::Kernel { arguments, .. }) = self.launches.last_mut() else { return };
-        let bytes = i64::from(product.from) * i64::from(product.to) * bytes_of(product.element) as i64;
+        let bytes = i64::from(product.from)
+            * i64::from(product.to)
+            * if product.eight_bits { 1 } else { bytes_of(product.element) as i64 };
         let whole = bytes % 16 == 0 && product.weight % 16 == 0;
         let ahead = Ahead { weight: product.weight, bytes };
         match arguments {
@@ -151,6 +164,8 @@ impl<'a> Lowering<'a> {
             Arguments::Norm(arguments) => arguments.release = 1,
             Arguments::Attention(arguments) => arguments.release = 1,
             Arguments::Elementwise(arguments) => arguments.release = 1,
+            Arguments::Quantize(arguments) => arguments.release = 1,
+            Arguments::Dequantize(arguments) => arguments.release = 1,
             _ => {}
         }
     }

@@ -57,7 +57,10 @@ impl View {
 /// Calls `f` on every address of a launch.
 pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Address)) {
     let addresses: Vec<&mut Address> = match launch {
-        Launch::Product(p) => vec![&mut p.x.address, &mut p.weight, &mut p.bias, &mut p.y.address],
+        Launch::Product(p) => {
+            let scales = [&mut p.scales.rows, &mut p.scales.channels];
+            [&mut p.x.address, &mut p.weight, &mut p.bias, &mut p.y.address].into_iter().chain(scales).collect()
+        }
         Launch::Kernel { arguments, .. } => match arguments {
             Arguments::Norm(a) => vec![
                 &mut a.x.address,
@@ -69,9 +72,22 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.bias,
                 &mut a.gain,
                 &mut a.shift,
+                &mut a.quantized.address,
+                &mut a.scales,
                 &mut a.ahead.weight,
             ],
-            Arguments::Product(a) => vec![&mut a.x.address, &mut a.weight, &mut a.bias, &mut a.y.address],
+            Arguments::Product(a) => vec![
+                &mut a.x.address,
+                &mut a.weight,
+                &mut a.bias,
+                &mut a.y.address,
+                &mut a.row_scales,
+                &mut a.channel_scales,
+            ],
+            Arguments::Quantize(a) => vec![&mut a.x.address, &mut a.y.address, &mut a.scales],
+            Arguments::Dequantize(a) => {
+                vec![&mut a.x.address, &mut a.row_scales, &mut a.channel_scales, &mut a.bias, &mut a.y.address]
+            }
             Arguments::Attention(a) => {
                 let parts = &mut a.parts;
                 let (first, bias, ahead) = (&mut parts.first.address, &mut parts.bias, &mut a.ahead.weight);

@@ -54,10 +54,11 @@ fn of_parts(parts: &Parts, rows: u64, columns: u64, element: Element, out: &mut 
 fn of_product(p: &Product) -> Vec<Region> {
     let (rows, from, to) = (count(p.rows), count(p.from), count(p.to));
     let size = bytes_of(p.element);
-    let result = if p.single { 4 } else { size };
+    let result = if p.single || p.eight_bits { 4 } else { size };
+    let factor = if p.eight_bits { 1 } else { size };
     vec![
-        of_matrix(p.x, rows, from, size, false),
-        of_vector(p.weight, from * to, size),
+        of_matrix(p.x, rows, from, factor, false),
+        of_vector(p.weight, from * to, factor),
         of_vector(p.bias, to, size),
         of_result(of_matrix(p.y, rows, to, result, true), count(p.parts), p.apart.unsigned_abs() * result),
     ]
@@ -66,10 +67,13 @@ fn of_product(p: &Product) -> Vec<Region> {
 fn of_own_product(a: &ProductArguments, size: u64) -> Vec<Region> {
     let (rows, from, to) = (count(a.rows), count(a.from), count(a.to));
     let result = if a.single == 1 { 4 } else { size };
+    let factor = if a.row_scales == 0 { size } else { 1 };
     vec![
-        of_matrix(a.x, rows, from, size, false),
-        of_vector(a.weight, from * to, size),
+        of_matrix(a.x, rows, from, factor, false),
+        of_vector(a.weight, from * to, factor),
         of_vector(a.bias, to, size),
+        of_vector(a.row_scales, rows, 4),
+        of_vector(a.channel_scales, to, 4),
         of_result(of_matrix(a.y, rows, to, result, true), count(a.parts), a.apart.unsigned_abs() * result),
     ]
 }
@@ -87,6 +91,7 @@ fn of_result(one: Region, parts: u64, apart: u64) -> Region {
 fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     let element = match kernel {
         Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::Attention(e) => e,
+        Kernel::Product8(e, _) | Kernel::Quantize(e) | Kernel::Dequantize(e) => e,
         Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
         Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
     };
@@ -94,6 +99,21 @@ fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     match arguments {
         Arguments::Norm(a) => of_norm(a, element),
         Arguments::Product(a) => of_own_product(a, size),
+        Arguments::Quantize(a) => {
+            let (rows, columns) = (count(a.rows), count(a.columns));
+            let scales = Region { written: true, ..of_vector(a.scales, rows, 4) };
+            vec![of_matrix(a.x, rows, columns, size, false), of_matrix(a.y, rows, columns, 1, true), scales]
+        }
+        Arguments::Dequantize(a) => {
+            let (rows, columns) = (count(a.rows), count(a.columns));
+            vec![
+                of_matrix(a.x, rows, columns, 4, false),
+                of_vector(a.row_scales, rows, 4),
+                of_vector(a.channel_scales, columns, 4),
+                of_vector(a.bias, columns, size),
+                of_matrix(a.y, rows, columns, size, true),
+            ]
+        }
         Arguments::Attention(a) => of_attention(a, element),
         Arguments::Rotary(a) => of_rotary(a, size),
         Arguments::Elementwise(a) => of_elementwise(a, element),
@@ -132,6 +152,8 @@ fn of_norm(a: &NormArguments, element: Element) -> Vec<Region> {
     out.push(of_ahead(a.ahead));
     out.extend([a.weight, a.bias, a.gain, a.shift].map(|address| of_vector(address, count(a.width), size)));
     out.extend([a.sum, a.y].map(|matrix| of_matrix(matrix, rows, columns, size, true)));
+    out.push(of_matrix(a.quantized, rows, columns, 1, true));
+    out.push(Region { written: true, ..of_vector(a.scales, rows, 4) });
     out
 }
 

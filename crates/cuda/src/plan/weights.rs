@@ -1,5 +1,6 @@
 //! Weights in one block on the device.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use vla_engines::operations::{Activation, LinearPart, Operation, Program, Source, Weight};
@@ -8,12 +9,14 @@ use super::arena::ALIGNMENT;
 use crate::plan::operand::element_size;
 
 /// Where each weight is copied to: the parts of a linear operation one behind the other, so that they are one product. Weights keep the
-/// order of elements that the ONNX file has.
+/// order of elements that the ONNX file has. Those in 8 bits have a byte an element, and a scale an output elsewhere in the block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WeightLayout {
     offsets: Vec<u64>,
     bytes: u64,
     cleared: Vec<Range<u64>>,
+    /// Where the scales of each weight begin that has 8 bits.
+    scales: Vec<Option<u64>>,
     /// Zeros for products whose library wants a bias that the operation has not.
     zeros: u64,
 }
@@ -34,13 +37,20 @@ pub(super) enum Bias {
 impl WeightLayout {
     /// The layout of a program that [`Program::check`] accepts.
     pub fn new(program: &Program) -> Self {
-        let mut making = Making { program, offsets: vec![None; program.weights.len()], end: 0, cleared: Vec::new() };
+        Self::with_eight_bits(program, &BTreeSet::new())
+    }
+
+    /// The same with these weights, [`Program::eight_bit_weights`], in 8 bits.
+    pub fn with_eight_bits(program: &Program, eight_bits: &BTreeSet<usize>) -> Self {
+        let none = || vec![None; program.weights.len()];
+        let mut making = Making { program, offsets: none(), end: 0, cleared: Vec::new(), eight_bits, scales: none() };
         let mut longest = 0;
         for operation in &program.operations {
             let Operation::Linear { parts, transposed, activation, .. } = operation else { continue };
             if parts.len() > 1 && *transposed {
-                making.stack(parts.iter().map(|part| Some((part.weight, bytes(&program.weights[part.weight])))));
+                making.stack(parts.iter().map(|part| part.weight));
             }
+            making.scale(parts);
             if parts.len() > 1 {
                 making.stack_biases(parts, *transposed);
             }
@@ -53,7 +63,7 @@ impl WeightLayout {
         }
         for weight in 0..program.weights.len() {
             if making.offsets[weight].is_none() {
-                making.stack([Some((weight, bytes(&program.weights[weight])))].into_iter());
+                making.stack([weight].into_iter());
             }
         }
         let zeros = making.end;
@@ -64,6 +74,7 @@ impl WeightLayout {
             offsets: making.offsets.into_iter().map(Option::unwrap_or_default).collect(),
             bytes: (zeros + longest).next_multiple_of(ALIGNMENT),
             cleared: making.cleared,
+            scales: making.scales,
             zeros,
         }
     }
@@ -76,6 +87,11 @@ impl WeightLayout {
     /// Where the bytes of a weight begin, by its index in [`Program::weights`].
     pub fn offset(&self, weight: usize) -> u64 {
         self.offsets.get(weight).copied().unwrap_or_default()
+    }
+
+    /// Where the scales of a weight's outputs begin, in single precision, when it has 8 bits.
+    pub fn scales(&self, weight: usize) -> Option<u64> {
+        self.scales.get(weight).copied().flatten()
     }
 
     /// Bytes that belong to no weight and must be 0.
@@ -95,7 +111,7 @@ impl WeightLayout {
             if self.offset(part.weight) != end {
                 return None;
             }
-            end += bytes(&program.weights[part.weight]);
+            end += bytes(&program.weights[part.weight], self.scales(part.weight).is_some());
         }
         (parts.len() == 1 || transposed).then_some(first)
     }
@@ -135,15 +151,18 @@ struct Making<'a> {
     offsets: Vec<Option<u64>>,
     end: u64,
     cleared: Vec<Range<u64>>,
+    eight_bits: &'a BTreeSet<usize>,
+    scales: Vec<Option<u64>>,
 }
 
 impl Making<'_> {
-    /// Places weights, and zeros where there is none, one behind the other; nothing when one of them has its place already or appears
-    /// twice.
-    fn stack(&mut self, pieces: impl Iterator<Item = Option<(usize, u64)>> + Clone) {
-        self.stack_sized(pieces.map(|piece| piece.map_or((None, 0), |(weight, bytes)| (Some(weight), bytes))));
+    /// Places weights one behind the other; nothing when one of them has its place already or appears twice.
+    fn stack(&mut self, weights: impl Iterator<Item = usize>) {
+        let pieces: Vec<(Option<usize>, u64)> = weights.map(|weight| (Some(weight), self.bytes(weight))).collect();
+        self.stack_sized(pieces.into_iter());
     }
 
+    /// The same, with zeros where there is no weight.
     fn stack_sized(&mut self, pieces: impl Iterator<Item = (Option<usize>, u64)> + Clone) {
         let mut weights: Vec<usize> = pieces.clone().filter_map(|(weight, _)| weight).collect();
         weights.sort_unstable();
@@ -156,6 +175,19 @@ impl Making<'_> {
                 None => self.cleared.push(self.end..self.end + bytes),
             }
             self.end += bytes;
+        }
+        self.end = self.end.next_multiple_of(ALIGNMENT);
+    }
+
+    fn bytes(&self, weight: usize) -> u64 {
+        bytes(&self.program.weights[weight], self.eight_bits.contains(&weight))
+    }
+
+    /// Places the scales of a product's parts one behind the other, where they have 8 bits.
+    fn scale(&mut self, parts: &[LinearPart]) {
+        for part in parts.iter().filter(|part| self.eight_bits.contains(&part.weight)) {
+            self.scales[part.weight] = Some(self.end);
+            self.end += 4 * width(self.program, part, true) as u64;
         }
         self.end = self.end.next_multiple_of(ALIGNMENT);
     }
@@ -188,6 +220,7 @@ fn bias_bytes(program: &Program, part: &LinearPart, transposed: bool) -> u64 {
     width(program, part, transposed) as u64 * element_size(program.weights[part.weight].dtype)
 }
 
-fn bytes(weight: &Weight) -> u64 {
-    weight.dims.iter().map(|n| *n as u64).product::<u64>() * element_size(weight.dtype)
+fn bytes(weight: &Weight, eight_bits: bool) -> u64 {
+    let size = if eight_bits { 1 } else { element_size(weight.dtype) };
+    weight.dims.iter().map(|n| *n as u64).product::<u64>() * size
 }

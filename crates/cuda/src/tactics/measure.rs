@@ -35,9 +35,10 @@ pub trait Measure {
     fn time(&mut self, key: &Key, split: Split, algorithm: &[u8]) -> Result<Option<f64>, Self::Error>;
 }
 
-/// Divisions that are worth measuring, fewest parts first: one where the result is a value, else those that what follows can add.
+/// Divisions that are worth measuring, fewest parts first: one where the result is a value or the factors have 8 bits, else those that
+/// what follows can add.
 pub fn splits(key: &Key) -> Vec<Split> {
-    if key.follows == Follows::Value {
+    if key.follows == Follows::Value || key.eight_bits {
         return vec![Split::WHOLE];
     }
     let from = u32::try_from(key.from).unwrap_or_default();
@@ -66,7 +67,7 @@ pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
                 let split = Split { parts, single: false, tile: Some(tile) };
                 let enough = blocks * 2 >= limits.multiprocessors;
                 let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
-                if enough && not_too_many && split.fitting(key.from) == split {
+                if enough && not_too_many && split.fitting(key.units()) == split {
                     splits.push(split);
                 }
             }

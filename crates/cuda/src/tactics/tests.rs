@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::kernels::Limits;
-use crate::launch::Matrix;
+use crate::launch::{Matrix, Scales};
 
 fn machine() -> Machine {
     let text = |text: &str| text.to_owned();
@@ -15,8 +15,8 @@ fn machine() -> Machine {
 }
 
 fn key(rows: i32, follows: Follows) -> Key {
-    let (element, epilogue) = (Element::F16, Epilogue::None);
-    Key { element, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
+    let (element, eight_bits, epilogue) = (Element::F16, false, Epilogue::None);
+    Key { element, eight_bits, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
 }
 
 fn tactic(parts: u32, microseconds: f64) -> Tactic {
@@ -31,10 +31,27 @@ fn tactics() -> Tactics {
 }
 
 fn product(key: Key, parts: i32) -> Product {
-    let Key { element, from, to, transposed, epilogue, follows, rows } = key;
+    let Key { element, eight_bits, from, to, transposed, epilogue, follows, rows } = key;
     let (x, y) = (Matrix::default(), Matrix::default());
     let (weight, bias, apart, single) = (0, 0, 0, false);
-    Product { element, x, weight, bias, y, rows, from, to, transposed, epilogue, parts, apart, single, follows }
+    Product {
+        element,
+        eight_bits,
+        scales: Scales::default(),
+        x,
+        weight,
+        bias,
+        y,
+        rows,
+        from,
+        to,
+        transposed,
+        epilogue,
+        parts,
+        apart,
+        single,
+        follows,
+    }
 }
 
 /// Writes `text` to a file and reads it as tactics.
@@ -246,4 +263,21 @@ fn divisions_leave_whole_loads_and_only_where_something_adds_them() {
     assert_eq!(parts(Key { from: 48, ..key(51, Follows::Norm) }).last(), Some(&(6, true)), "8 would leave 6 channels");
     let single = Key { element: Element::F32, from: 16, ..key(51, Follows::Attention) };
     assert_eq!(parts(single), [(1, false), (2, false)]);
+}
+
+#[test]
+fn choices_of_8_bit_factors_are_their_own() {
+    let (half, eight) = (key(51, Follows::Norm), Key { eight_bits: true, ..key(51, Follows::Norm) });
+    let mut found = tactics();
+    assert_eq!((found.nearest(&half).is_some(), found.nearest(&eight)), (true, None));
+    let tile = Tile { out_warps: 1, channel_warps: 4, cluster: 2, resident: 1 };
+    let split = Split { parts: 3, single: false, tile: Some(tile) };
+    found.insert(eight, Tactic { split, algorithm: Vec::new(), microseconds: 3.0 });
+    assert_eq!(read(&written(&found)).expect("reads"), found);
+    // 1536 channels are 768 pairs: three parts of a cluster's 256, where 16-bit factors have six.
+    assert_eq!((split.fitting(eight.units()), eight.units(), half.units()), (split, 768, 1536));
+    assert_eq!(splits(&eight), [Split::WHOLE], "the library does not divide them");
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let own = tiles(&eight, limits);
+    assert!(!own.is_empty() && own.iter().all(|split| split.fitting(768) == *split), "{own:?}");
 }

@@ -19,10 +19,12 @@ fn arguments_have_the_layout_of_the_kernels() {
         Matrix: address, stride;
         Parts: first, apart, bias, count, single;
         Ahead: weight, bytes;
-        NormArguments: x, parts, sum, y, weight, bias, gain, shift, ahead, rows, groups, width, kind, eps, early, release;
+        NormArguments: x, parts, sum, y, weight, bias, gain, shift, quantized, scales, ahead, rows, groups, width, kind, eps, early, release;
         AttentionArguments: q, k, v, out, q_row, q_head, k_row, k_head, v_row, v_head, out_row, parts, ahead, rows, keys, groups, heads,
             kv_heads, dim, causal, scale, early_keys, release;
-        ProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation;
+        ProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation, row_scales, channel_scales;
+        QuantizeArguments: x, y, scales, rows, columns, release;
+        DequantizeArguments: x, row_scales, channel_scales, bias, y, rows, columns, activation, release;
         RotaryArguments: x, y, cos, sin, norm, eps, rows, group, heads, dim;
         ElementwiseArguments: x, parts, by, add, y, rows, columns, add_rows, activation, release;
         GatherArguments: table, y, index, bytes, rows, entries;

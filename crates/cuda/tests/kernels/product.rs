@@ -22,13 +22,13 @@ fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> Tile {
 }
 
 /// A matrix whose rows begin at multiples of 16 bytes.
-fn aligned(element: Element, rows: usize, columns: usize, random: &mut Random) -> Operand {
+pub(crate) fn aligned(element: Element, rows: usize, columns: usize, random: &mut Random) -> Operand {
     let mut operand = Operand::new(element, rows, columns, 8, 8 * random.below(3));
     operand.fill(|_, _| random.value());
     operand
 }
 
-fn gelu(x: f64) -> f64 {
+pub(crate) fn gelu(x: f64) -> f64 {
     x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
 }
 
@@ -60,6 +60,7 @@ impl Operands {
             parts: parts as i32,
             single: i32::from(single),
             activation: if parts == 1 && random.coin() { 3 } else { 0 },
+            ..ProductArguments::default()
         };
         Self { x, weight, bias, y, arguments }
     }

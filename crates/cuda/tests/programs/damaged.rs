@@ -4,8 +4,8 @@ use serde_json::Value;
 use vla_base::tensor::DType;
 use vla_cuda::plan::{Plan, WeightLayout};
 use vla_cuda::tactics::Split;
-use vla_engines::Symbols;
 use vla_engines::operations::Program;
+use vla_engines::{Precision, Symbols};
 
 use super::random::program;
 use super::run::Random;
@@ -38,7 +38,9 @@ fn lists_with_damaged_numbers_are_refused_or_have_a_plan() {
         }
         let symbols = Symbols::from([("T".to_owned(), 1 + random.below(12))]);
         let split = Split::parts(1 + random.below(9) as u32, random.below(2) == 0);
-        planned += usize::from(Plan::new(&program, &WeightLayout::new(&program), &symbols, &split).is_ok());
+        let eight_bits = program.eight_bit_weights(Precision::INT8_FP16);
+        let layout = WeightLayout::with_eight_bits(&program, &eight_bits);
+        planned += usize::from(Plan::new(&program, &layout, &symbols, &split).is_ok());
     }
     assert!(planned > 100, "{planned} of the lists still have a plan");
 }

@@ -167,6 +167,10 @@ unsafe fn read(address: Address, first: usize, count: usize, dtype: DType) -> Ve
 /// # Safety
 /// All operands are there.
 unsafe fn run_product(p: &Product) {
+    if p.eight_bits {
+        // SAFETY: the caller's promise.
+        return unsafe { run_integers(p) };
+    }
     let (rows, from, to, parts) = (p.rows as usize, p.from as usize, p.to as usize, p.parts as usize);
     let (of, result) = (dtype(p.element), if p.single { DType::F32 } else { dtype(p.element) });
     assert!(from.is_multiple_of(parts) && (parts == 1 || p.epilogue == Epilogue::None), "{p:?}");
@@ -195,6 +199,29 @@ unsafe fn run_product(p: &Product) {
             let at = (p.y.address as usize + first * result.size()) as *mut u8;
             // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
+        }
+    }
+}
+
+/// INT32 sums of 8-bit factors.
+///
+/// # Safety
+/// All operands are there.
+unsafe fn run_integers(p: &Product) {
+    let (rows, from, to) = (p.rows as usize, p.from as usize, p.to as usize);
+    assert!(p.transposed && (p.parts, p.bias, p.single) == (1, 0, false), "{p:?}");
+    // SAFETY: the caller's promise.
+    let bytes = |address: Address, at: usize, count: usize| unsafe {
+        std::slice::from_raw_parts((address as usize + at) as *const i8, count)
+    };
+    for row in 0..rows {
+        let x = bytes(p.x.address, row * p.x.stride as usize, from);
+        for column in 0..to {
+            let weight = bytes(p.weight, column * from, from);
+            let sum: i32 = x.iter().zip(weight).map(|(x, weight)| i32::from(*x) * i32::from(*weight)).sum();
+            let at = (p.y.address as usize + 4 * (row * p.y.stride as usize + column)) as *mut i32;
+            // SAFETY: the caller's promise.
+            unsafe { at.write(sum) };
         }
     }
 }

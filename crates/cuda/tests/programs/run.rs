@@ -4,7 +4,7 @@
 use vla_base::tensor::DType;
 use vla_cuda::launch::Address;
 use vla_cuda::plan::{Bases, Plan, WeightLayout};
-use vla_cuda::tactics::Split;
+use vla_cuda::tactics::{Choose, Split};
 pub(crate) use vla_cuda_emulator::Random;
 use vla_engines::Symbols;
 use vla_engines::operations::Program;
@@ -53,9 +53,19 @@ impl Network {
 
     /// The outputs of the plan's launches. The arena is poisoned before; nothing but arena and outputs is written.
     pub(crate) fn emulated(&self, symbols: &Symbols, inputs: &Tensors, split: Split) -> Tensors {
-        let layout = WeightLayout::new(&self.program);
-        let weights = self.block_of_weights(&layout);
-        let plan = Plan::new(&self.program, &layout, symbols, &split).unwrap();
+        self.emulated_by(&WeightLayout::new(&self.program), symbols, inputs, &split)
+    }
+
+    /// The same with weights in this layout.
+    pub(crate) fn emulated_by(
+        &self,
+        layout: &WeightLayout,
+        symbols: &Symbols,
+        inputs: &Tensors,
+        choose: &dyn Choose,
+    ) -> Tensors {
+        let weights = self.block_of_weights(layout);
+        let plan = Plan::new(&self.program, layout, symbols, choose).unwrap();
         let arena = Block::new(usize::try_from(plan.arena_bytes()).unwrap());
         let given: Vec<Vec<u8>> =
             inputs.iter().zip(self.dtypes(&self.program.inputs)).map(|(input, dtype)| encode(input, dtype)).collect();
@@ -81,8 +91,16 @@ impl Network {
     fn block_of_weights(&self, layout: &WeightLayout) -> Block {
         let mut block = Block::new(usize::try_from(layout.bytes()).unwrap());
         for (index, (weight, elements)) in self.program.weights.iter().zip(&self.weights).enumerate() {
-            let bytes = encode(elements, weight.dtype);
             let at = usize::try_from(layout.offset(index)).unwrap();
+            let bytes = match layout.scales(index) {
+                None => encode(elements, weight.dtype),
+                Some(place) => {
+                    let (bytes, scales) = quantized(elements, weight.dims[1]);
+                    let scales = encode(&scales, DType::F32);
+                    block.bytes_mut()[usize::try_from(place).unwrap()..][..scales.len()].copy_from_slice(&scales);
+                    bytes
+                }
+            };
             block.bytes_mut()[at..][..bytes.len()].copy_from_slice(&bytes);
         }
         for range in layout.cleared() {
@@ -111,6 +129,18 @@ impl Network {
         };
         assert!(difference.relative <= relative && difference.cosine >= cosine, "{what}: {difference:?}");
     }
+}
+
+/// Rows in 8 bits, and their scales.
+fn quantized(elements: &[f64], columns: usize) -> (Vec<u8>, Vec<f64>) {
+    let (mut bytes, mut scales) = (Vec::new(), Vec::new());
+    for row in elements.chunks(columns) {
+        let most = row.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        let rate = if most > 0.0 { 127.0 / most } else { 0.0 };
+        bytes.extend(row.iter().map(|x| (x * rate).round_ties_even() as i8 as u8));
+        scales.push(most / 127.0);
+    }
+    (bytes, scales)
 }
 
 /// How far two tensors are apart.

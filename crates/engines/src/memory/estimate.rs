@@ -1,6 +1,6 @@
 //! Footprints estimated from files, before anything is loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -136,9 +136,11 @@ impl Footprint {
 impl Footprint {
     /// Memory for products that cuBLASLt may use, one block for all stages.
     pub const PRODUCT_WORKSPACE: u64 = 64 << 20;
+    /// Memory for weights that are rounded to 8 bits, while a stage is loaded.
+    pub const ROUNDED_ROWS: u64 = 16 << 20;
 
-    /// A stage as a list of operations on CUDA: the weights that the list names, once and as they are, and the values between the
-    /// operations, with the workspace of the products.
+    /// A stage as a list of operations on CUDA: the weights that the list names, once and as they are or in 8 bits, and the values between
+    /// the operations, with the workspace of the products.
     ///
     /// # Errors
     /// [`Error::Provenance`] when the list cannot be run; [`Error::Load`] when a file is missing, or shorter than the network's
@@ -150,18 +152,24 @@ impl Footprint {
         let file = size_of(stage, &stage.onnx)?.saturating_add(beside).saturating_add(size_of(stage, &stage.file)?);
         let bytes =
             |dims: &[usize], size| dims.iter().fold(size as u64, |bytes, dim| bytes.saturating_mul(*dim as u64));
-        let weights = program.weights.iter().map(|weight| bytes(&weight.dims, weight.dtype.size()));
+        let eight_bits = provenance::eight_bit_weights(stage, &program);
+        let weights = program.weights.iter().enumerate().map(|(index, weight)| match eight_bits.contains(&index) {
+            // A byte an element, and a scale an output.
+            true => bytes(&weight.dims, 1).saturating_add(bytes(weight.dims.get(..1).unwrap_or_default(), 4)),
+            false => bytes(&weight.dims, weight.dtype.size()),
+        });
         let at = |size| {
-            let live = live_bytes(&program, &symbols(stage, Some(&network), size));
+            let live = live_bytes(&program, &eight_bits, &symbols(stage, Some(&network), size));
             live.saturating_add(Self::PRODUCT_WORKSPACE)
         };
         let (most, usual) = (at(Size::Most), at(Size::Usual));
+        let rounded = if eight_bits.is_empty() { 0 } else { Self::ROUNDED_ROWS };
         Ok(Self {
             stage: stage.name.clone(),
             file: Figure::measured(file),
             weights: Figure::declared(weights.fold(0, u64::saturating_add)),
             activation: Figure::estimated(most),
-            transient: Figure::declared(file.min(READ_WINDOW)),
+            transient: Figure::declared(file.min(READ_WINDOW).saturating_add(rounded)),
             at_usual: Some((usual, 0)),
             ..Self::default()
         })
@@ -169,8 +177,9 @@ impl Footprint {
 }
 
 /// Bytes of the inner values of a list that live at the same time, at most, and of the largest result in parts: eight in single
-/// precision, of products with no more outputs than inputs.
-fn live_bytes(program: &Program, symbols: &Symbols) -> u64 {
+/// precision, of products with no more outputs than inputs; of a product in 8 bits also its rows in 8 bits with their scales, and its
+/// sums.
+fn live_bytes(program: &Program, eight_bits: &BTreeSet<usize>, symbols: &Symbols) -> u64 {
     const PARTS: u64 = 8 * 4;
     const ALIGNMENT: u64 = 256;
     // Sizes that contradict each other are refused where the list is bound.
@@ -184,13 +193,20 @@ fn live_bytes(program: &Program, symbols: &Symbols) -> u64 {
             }
         }
     }
-    let (mut living, mut peak, mut parts) = (Vec::new(), 0, 0);
+    let (mut living, mut peak, mut parts, mut quantized) = (Vec::new(), 0, 0, 0);
     for (at, operation) in program.operations.iter().enumerate() {
         let out = operation.out();
         if let Operation::Linear { x, activation: None, .. } = operation
             && dims[out].last().is_some_and(|to| *to <= x.columns)
         {
             parts = elements(out).saturating_mul(PARTS).saturating_add(ALIGNMENT).max(parts);
+        }
+        if operation.weights().iter().any(|weight| eight_bits.contains(weight))
+            && let Operation::Linear { x, .. } = operation
+        {
+            let rows = elements(out) / dims[out].last().map_or(1, |to| (*to).max(1)) as u64;
+            let bytes = rows.saturating_mul(x.columns as u64 + 4).saturating_add(elements(out).saturating_mul(4));
+            quantized = bytes.saturating_add(3 * ALIGNMENT).max(quantized);
         }
         if !program.outputs.contains(&out) {
             living.push(out);
@@ -202,7 +218,7 @@ fn live_bytes(program: &Program, symbols: &Symbols) -> u64 {
         peak = living.iter().map(bytes).fold(0, u64::saturating_add).max(peak);
         living.retain(|value| last[*value] > at);
     }
-    peak.saturating_add(parts)
+    peak.saturating_add(parts).saturating_add(quantized)
 }
 
 /// Bytes of weights that ONNX Runtime holds, and the stored bytes of those that it converts to single precision.

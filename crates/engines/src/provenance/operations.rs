@@ -2,7 +2,7 @@
 //!
 //! Nothing here needs a GPU. What the device has kernels for is checked by the engine kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Difference, FileMark, Provenance, ProvenanceStatus, Reason, Rejection, hash};
@@ -149,6 +149,17 @@ fn precision(program: &Program) -> Precision {
     }
 }
 
+/// Weights of a stage's list, by index, that its precision has run in 8 bits.
+pub fn eight_bit_weights(stage: &Stage, program: &Program) -> BTreeSet<usize> {
+    program.eight_bit_weights(stage.precision.parse().unwrap_or_default())
+}
+
+/// What differs from running the network as it is, in a record: a verdict on one does not count for the other.
+fn settings(stage: &Stage) -> super::BuildSettings {
+    let precision: Precision = stage.precision.parse().unwrap_or_default();
+    super::BuildSettings { int8: precision.int8, ..super::BuildSettings::default() }
+}
+
 /// The record of a list of operations that was verified on `device`: without a build, it holds the verdict of the accuracy gate and
 /// what that is valid for.
 ///
@@ -165,7 +176,7 @@ pub fn record_of_operations(stage: &Stage, device: super::DeviceIdentity) -> Res
         onnx: super::OnnxIdentity::of(&stage.onnx)?,
         precision: stage.precision.clone(),
         profiles: BTreeMap::new(),
-        flags: super::BuildSettings::default(),
+        flags: settings(stage),
         calibration: None,
         engine: super::EngineIdentity {
             sha256: hash::file_sha256(&stage.file).map_err(unreadable)?,
@@ -192,6 +203,11 @@ pub fn verdict_on_operations(stage: &Stage, device: &super::DeviceIdentity) -> R
         };
     if let Err(rejection) = super::check(&record, device, stage) {
         return not_verified(stage, Some(rejection.problem()));
+    }
+    let here = settings(stage);
+    if record.flags.int8 != here.int8 {
+        let text = |int8| if int8 { "8-bit products" } else { "no 8-bit products" };
+        return not_verified(stage, Some(format!("it is of {}, this is {}", text(record.flags.int8), text(here.int8))));
     }
     super::check_accuracy(&record, stage)?;
     Ok(ProvenanceStatus::Verified(Box::new(record)))

@@ -20,10 +20,18 @@ const FRAME: (usize, usize) = (640, 480);
 /// # Errors
 /// As [`bundle::write`].
 pub fn write(family: &'static Family, out: &Path, seed: u64) -> Result<String, Error> {
+    write_in(family, DType::F32, out, seed)
+}
+
+/// The same with networks in this element type.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_in(family: &'static Family, dtype: DType, out: &Path, seed: u64) -> Result<String, Error> {
     let checkpoint = Staging::scratch(out)?;
     let dir = checkpoint.dir();
     synthetic_checkpoint::fill_folder(family, Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
-    bundle::write(&request(family, dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
+    bundle::write(&Request { dtype, ..request(family, dir) }, out, &mut |_| {}).map(|summary| summary.fingerprint)
 }
 
 /// What makes the demo policy of a family of the demo checkpoint in `dir`.

@@ -99,8 +99,12 @@ fn an_inaccurate_engine_names_the_precision_the_samples_and_the_switch() {
 
 /// A refusal of engine kind cuda, whose file is a list of operations.
 fn refused(reason: Reason) -> String {
-    let onnx = stage("fp16").onnx;
-    let stage = Stage { file: vla_engines::operations::path_beside(&onnx), ..stage("fp16") };
+    refused_in("fp16", reason)
+}
+
+fn refused_in(precision: &str, reason: Reason) -> String {
+    let onnx = stage(precision).onnx;
+    let stage = Stage { file: vla_engines::operations::path_beside(&onnx), ..stage(precision) };
     let error = Error::from(Rejection { stage: Box::new(stage), record: None, reason });
     assert_eq!(error.class(), ErrorClass::WrongProvenance);
     remedy(&error).expect("a remedy")
@@ -123,6 +127,8 @@ fn a_list_of_operations_is_exported_again_and_never_built() {
         let text = refused(reason);
         assert!(text.contains(part) && !text.contains("vla-trt build"), "{part} in {text}");
     }
+    let eight_bits = refused_in("int8+fp16", Reason::Inaccurate);
+    assert!(eight_bits.contains("stages.language.precision") && eight_bits.contains("without int8"), "{eight_bits}");
     let precision = OperationsFault::Precision { onnx: "a".into(), wanted: "fp32".into(), found: "fp16".into() };
     let text = refused(Reason::Operations(Box::new(precision)));
     assert!(text.contains("stages.language.precision: fp16"), "{text}");

@@ -108,6 +108,8 @@ fn operations_lines(list: &OperationsReport) -> String {
     let kinds: Vec<String> = list.operations.iter().map(|(name, count)| format!("{count} {name}")).collect();
     line(&mut text, "list", format!("{}: {}", list.operations.values().sum::<usize>(), kinds.join(", ")));
     line(&mut text, "weights", format!("{}, {} bytes", list.weights, list.weight_bytes));
+    let (weights, elements) = (list.eight_bit_weights, list.eight_bit_elements);
+    line(&mut text, "with int8", format!("{weights} of them in 8 bits, {elements} bytes and their scales"));
     line(&mut text, "network", list.problem.as_deref().unwrap_or("the one beside it, by its SHA-256"));
     text
 }

@@ -81,7 +81,12 @@ pub(super) fn operations(stage: &Stage, required: bool) -> Option<Finding> {
     let finding = match provenance::operations(stage) {
         Ok((program, _)) => {
             let count = program.operations.len();
-            Finding::ok(CHECK, format!("{}: {count} operations, of this network", stage.file.display()))
+            let quantized = match provenance::eight_bit_weights(stage, &program).len() {
+                0 if stage.precision.contains("int8") => ", none with weights for int8".to_owned(),
+                0 => String::new(),
+                weights => format!(", {weights} weights in 8 bits"),
+            };
+            Finding::ok(CHECK, format!("{}: {count} operations, of this network{quantized}", stage.file.display()))
         }
         Err(error) => {
             let (text, todo) = match &error {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use vla_base::tensor::display_dims;
+use vla_engines::Precision;
 use vla_engines::operations::{Program, ProgramError, path_beside};
 
 /// Ending of the name of such a file.
@@ -26,6 +27,10 @@ pub struct OperationsReport {
     pub weights: usize,
     /// Their bytes.
     pub weight_bytes: u64,
+    /// Those that a stage whose precision has int8 runs in 8 bits.
+    pub eight_bit_weights: usize,
+    /// Their elements, a byte each then.
+    pub eight_bit_elements: u64,
     /// Why it is not of the network beside it; `None` where it is.
     pub problem: Option<String>,
 }
@@ -50,6 +55,11 @@ pub(super) fn report(path: &Path) -> Result<OperationsReport, ProgramError> {
     let bytes = program.weights.iter().map(|weight| {
         weight.dims.iter().fold(weight.dtype.size() as u64, |bytes, size| bytes.saturating_mul(*size as u64))
     });
+    let chosen = program.eight_bit_weights(Precision::INT8_FP16);
+    let elements = chosen
+        .iter()
+        .filter_map(|weight| program.weights.get(*weight))
+        .map(|weight| weight.dims.iter().fold(1_u64, |elements, size| elements.saturating_mul(*size as u64)));
     Ok(OperationsReport {
         file: path.to_owned(),
         inputs: described(&program.inputs),
@@ -57,6 +67,8 @@ pub(super) fn report(path: &Path) -> Result<OperationsReport, ProgramError> {
         operations,
         weights: program.weights.len(),
         weight_bytes: bytes.fold(0, u64::saturating_add),
+        eight_bit_weights: chosen.len(),
+        eight_bit_elements: elements.fold(0, u64::saturating_add),
         problem,
     })
 }

@@ -148,7 +148,7 @@ fn inspect_describes_a_list_and_exits_3_where_it_is_of_another_network() {
     };
     let output = inspect("step");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    for words in ["step.operations.json", "actions f32 [50, 128]", " euler", " attention"] {
+    for words in ["step.operations.json", "actions f32 [50, 128]", " euler", " attention", "0 of them in 8 bits"] {
         assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
     }
     fs::copy(list(policy.path(), "vision"), list(policy.path(), "step")).expect("copied");
@@ -157,4 +157,30 @@ fn inspect_describes_a_list_and_exits_3_where_it_is_of_another_network() {
     damage(&list(policy.path(), "step"));
     let output = inspect("step");
     assert!(code(&output) == 1 && stderr(&output).contains("step.operations.json"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_stage_with_int8_is_planned_in_8_bits_and_doctor_says_so() {
+    let policy = tempfile::tempdir().expect("a folder");
+    let family = &vla_export::family::N1D6;
+    vla_export::demo::bundle::write_in(family, vla_base::tensor::DType::F16, policy.path(), 7)
+        .expect("the demo policy");
+    let weights = || {
+        let spec = PolicySpec::load(policy.path()).expect("a policy");
+        let stages: Vec<_> =
+            spec.stages.iter().map(|stage| spec.stage_for(stage, vla_engines::EngineKind::Cuda)).collect();
+        let plan =
+            vla_engines::pipeline::plan(vla_engines::EngineKind::Cuda, &stages, None, true, None).expect("planned");
+        plan.stages.iter().map(|stage| (stage.stage.clone(), stage.weights.bytes)).collect::<Vec<_>>()
+    };
+    let before = weights();
+    let file = policy.path().join("policy.yaml");
+    let text = fs::read_to_string(&file).expect("policy.yaml");
+    assert!(text.contains("precision: fp16"), "{text}");
+    fs::write(&file, text.replace("precision: fp16", "precision: int8+fp16")).expect("written");
+    for ((stage, before), (_, after)) in before.into_iter().zip(weights()) {
+        assert!(if stage == "context" { after == before } else { after < before }, "{stage}: {before}, {after}");
+    }
+    let report = format!("{:?}", doctor(policy.path()).findings);
+    assert!(report.contains("14 weights in 8 bits") && report.contains("none with weights for int8"), "{report}");
 }

@@ -1,9 +1,9 @@
 //! Norms, sums and activations along rows.
 
-use vla_engines::operations::{Activation, NormKind, Operand, Operation};
+use vla_engines::operations::{Activation, NormKind, Operand, Operation, Source};
 
 use super::Lowering;
-use crate::launch::{Arguments, ElementwiseArguments, EulerArguments, Kernel, NormArguments, Parts};
+use crate::launch::{Arguments, ElementwiseArguments, EulerArguments, Kernel, Matrix, NormArguments, Parts};
 use crate::plan::Reason;
 use crate::plan::operand::{Sized, element, int};
 
@@ -43,9 +43,30 @@ impl Lowering<'_> {
         if let Some(pending) = self.pending.remove(&index) {
             (arguments.x, arguments.parts, arguments.sum) = (pending.x, pending.parts, pending.sum);
         }
+        if self.only_in_eight_bits(*out, &y) {
+            let made = self.room_in_eight_bits(y.rows, y.columns);
+            (arguments.y, arguments.quantized, arguments.scales) = (Matrix::default(), made.matrix, made.scales);
+            self.quantized.insert(y.matrix.address, made);
+        }
         let NormArguments { weight, bias, gain, shift, parts, .. } = arguments;
         arguments.early = i32::from(self.early(&[weight, bias, gain, shift, parts.bias]));
         self.kernel(Kernel::Norm(element(x.dtype)?), Arguments::Norm(arguments))
+    }
+
+    /// Whether all that reads a value are products in 8 bits, of its rows from the first on.
+    fn only_in_eight_bits(&self, value: usize, whole: &Sized) -> bool {
+        let reads = |operation: &Operation| operation.operands().iter().any(|it| it.source == Source::Value(value));
+        let fits = |(index, operation): (usize, &Operation)| {
+            let Operation::Linear { x, parts, residual, .. } = operation else { return false };
+            let other = residual.iter().chain(parts.iter().filter_map(|part| part.bias.as_ref()));
+            let from_first = self.fusion(index).is_none_or(|fusion| fusion.rows.0 == 0);
+            parts.iter().all(|part| self.layout.scales(part.weight).is_some())
+                && other.into_iter().all(|operand| operand.source != Source::Value(value))
+                && (x.row, x.column, x.columns) == (0, 0, whole.columns)
+                && from_first
+        };
+        let mut readers = self.program.operations.iter().enumerate().filter(|(_, it)| reads(it)).peekable();
+        readers.peek().is_some() && readers.all(fits) && !self.program.outputs.contains(&value)
     }
 
     pub(super) fn add(&mut self, index: usize, (a, b): (&Operand, &Operand), out: usize) -> Result<(), Reason> {

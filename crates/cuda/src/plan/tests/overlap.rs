@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use vla_engines::Precision;
 use vla_export::demo::weights::DemoWeights;
 use vla_export::family::FAMILIES;
 use vla_export::{Options, RopeFrequencies, VisionAttention, demo, split};
@@ -106,14 +107,18 @@ fn no_launch_reads_memory_that_another_value_has_taken() {
     for (name, program) in FAMILIES.into_iter().flat_map(programs) {
         for (text, split) in [(5, Split::WHOLE), (23, FOUR)] {
             let symbols = Symbols::from([("T".to_owned(), text), ("S".to_owned(), text + 6)]);
-            let plan = Plan::new(&program, &WeightLayout::new(&program), &symbols, &split).expect("a plan");
-            let mut writers = Writers::new(&plan);
-            for at in 0..plan.count() {
-                writers.launch(&plan, at, &name);
-                assert_eq!(addresses(&plan, at), touched(&plan, at), "{name}: launch {at}");
+            let eight_bits = program.eight_bit_weights(Precision::INT8_FP16);
+            for chosen in [BTreeSet::new(), eight_bits] {
+                let layout = WeightLayout::with_eight_bits(&program, &chosen);
+                let plan = Plan::new(&program, &layout, &symbols, &split).expect("a plan");
+                let mut writers = Writers::new(&plan);
+                for at in 0..plan.count() {
+                    writers.launch(&plan, at, &name);
+                    assert_eq!(addresses(&plan, at), touched(&plan, at), "{name}: launch {at}");
+                }
+                let (arena, least) = (plan.arena_bytes(), most_live(&plan));
+                assert!(arena <= least + least / 4, "{name}: {arena} bytes where {least} are live at most");
             }
-            let (arena, least) = (plan.arena_bytes(), most_live(&plan));
-            assert!(arena <= least + least / 4, "{name}: {arena} bytes where {least} are live at most");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::onnx::proto::{
     TypeProto, ValueInfoProto,
 };
 use crate::operations::{FORMAT, LinearPart, Operand, Source, Value, path_beside};
-use crate::provenance::{DeviceIdentity, ProvenanceStatus, Verification};
+use crate::provenance::{BuildSettings, DeviceIdentity, ProvenanceStatus, Verification};
 use vla_base::tensor::Dim;
 
 /// A stage of one product, its weights in a file beside the network, with its list of operations.
@@ -216,6 +216,17 @@ fn a_verdict_counts_on_its_device_with_its_files_and_nowhere_else() {
     bundle.stage.allow_inaccurate = true;
     assert_eq!(verdict(&bundle, 8).expect("allowed").inaccuracy(), Some("cosine 0.5"));
     bundle.stage.allow_inaccurate = false;
+    bundle.stage.precision = "int8+fp16".into();
+    assert!(refused(&bundle, 8).contains("int8+fp16"), "of 16 bits: {}", refused(&bundle, 8));
+    let eight_bits = record_of_operations(&bundle.stage, device(8)).expect("a record");
+    let before = Provenance { flags: BuildSettings::default(), ..eight_bits.clone() };
+    before.write(&bundle.stage.file).expect("written");
+    let older = refused(&bundle, 8);
+    assert!(older.contains("8-bit products"), "a program that had none wrote it: {older}");
+    eight_bits.write(&bundle.stage.file).expect("written");
+    assert!(matches!(verdict(&bundle, 8), Ok(ProvenanceStatus::Verified(_))));
+    bundle.stage.precision = "fp16".into();
+    assert!(refused(&bundle, 8).contains("int8+fp16"), "of 8 bits: {}", refused(&bundle, 8));
     let text = [serde_json::to_vec(&bundle.program).expect("JSON"), b"\n".to_vec()].concat();
     std::fs::write(&bundle.stage.file, text).expect("written");
     assert!(refused(&bundle, 8).contains("engine size"), "another list: {}", refused(&bundle, 8));
