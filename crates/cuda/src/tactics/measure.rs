@@ -49,10 +49,10 @@ pub fn splits(key: &Key) -> Vec<Split> {
     MOST_PARTS.into_iter().filter(divides).flat_map(of).collect()
 }
 
-/// Divisions of our own kernel that are worth measuring: those that occupy the device about once, or are divided least.
+/// Divisions of our own kernel that are worth measuring, of 8-bit factors (in 16 bits the library is faster: docs/cuda_engine.md): those that occupy the device about once, or are divided least.
 pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
     let sixteen_bits = key.element != Element::F32;
-    if !(sixteen_bits && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
+    if !(key.eight_bits && sixteen_bits && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
         return Vec::new();
     }
     let clusters: &[u32] = if limits.clusters { &[1, 2, 4] } else { &[1] };

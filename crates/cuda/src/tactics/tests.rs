@@ -205,7 +205,7 @@ fn our_own_kernel_is_kept_where_it_is_the_fastest() {
         |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
     let mut fake = Fake { time, timed: Cell::new(0) };
     let mut tactics = Tactics::new(machine());
-    let key = key(51, Follows::Value);
+    let key = Key { eight_bits: true, ..key(51, Follows::Value) };
     assert_eq!(tactics.measure([key], &mut fake), Ok(vec![]));
     let found = tactics.get(&key).expect("a choice");
     assert_eq!((found.split.tile.map(|tile| tile.cluster), found.algorithm.len()), (Some(2), 0));
@@ -224,12 +224,13 @@ fn our_own_kernel_is_kept_where_it_is_the_fastest() {
 #[test]
 fn tiles_occupy_the_device_and_divide_the_channels() {
     let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
-    let of = |key: Key, limits| tiles(&key, limits);
+    let of = |key: Key, limits| tiles(&Key { eight_bits: true, ..key }, limits);
+    assert!(tiles(&key(51, Follows::Norm), limits).is_empty(), "of 16 bits");
     for split in of(key(51, Follows::Norm), limits) {
         let tile = split.tile.expect("a tile");
         let blocks = 6144_u32.div_ceil(48 * tile.out_warps) * tile.cluster * split.parts;
         assert!((66..=396).contains(&blocks), "{split:?}: {blocks}");
-        assert_eq!(1536 % (tile.depth() * split.parts), 0, "{split:?}");
+        assert_eq!(768 % (tile.depth() * split.parts), 0, "{split:?}");
     }
     assert!(of(key(51, Follows::Value), limits).iter().all(|split| split.parts == 1));
     let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
