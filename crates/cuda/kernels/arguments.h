@@ -17,12 +17,6 @@ struct Parts {
   int32_t single;
 };
 
-// Weights of the product behind a kernel.
-struct Ahead {
-  Address weight;
-  int64_t bytes;
-};
-
 struct NormArguments {
   Matrix x;
   Parts parts;
@@ -30,7 +24,6 @@ struct NormArguments {
   Address weight, bias, gain, shift;
   Matrix quantized;
   Address scales;
-  Ahead ahead;
   int32_t rows, groups, width, kind;
   float eps;
   int32_t early, release;
@@ -41,7 +34,6 @@ struct AttentionArguments {
   Address q, k, v, out;
   int64_t q_row, q_head, k_row, k_head, v_row, v_head, out_row;
   Parts parts;
-  Ahead ahead;
   int32_t rows, keys, groups, heads, kv_heads, dim, causal;
   float scale;
   int32_t early_keys, release;

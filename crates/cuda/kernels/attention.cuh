@@ -274,7 +274,6 @@ __device__ __forceinline__ void attention(const AttentionArguments &a) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, query_warp = warp / key_warps, key_warp = warp % key_warps;
   const int tiles = (block.keys + Shape::kTile - 1) / Shape::kTile;
   if (a.release) start_launch_behind();
-  if constexpr (Shape::kMerged) ask_ahead(a.ahead, blockIdx.x * gridDim.y + blockIdx.y, gridDim.x * gridDim.y * gridDim.z);
   if (!a.early_keys) wait_for_launch_before();
   if constexpr (Shape::kMerged) {
 #pragma unroll 1

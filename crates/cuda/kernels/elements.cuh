@@ -148,11 +148,3 @@ __device__ __forceinline__ float warp_sum(float x) {
   for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
   return x;
 }
-
-// A block's share of what is asked for ahead, by its first warp: `blocks` blocks, of which this one is number `block`.
-__device__ __forceinline__ void ask_ahead(const Ahead &ahead, unsigned block, unsigned blocks) {
-  constexpr int64_t kPiece = 4096;
-  if (!ahead.weight || threadIdx.x >= 32) return;
-  for (int64_t at = (static_cast<int64_t>(block) * 32 + threadIdx.x) * kPiece; at < ahead.bytes; at += blocks * 32 * kPiece)
-    prefetch(pointer<const char>(ahead.weight) + at, static_cast<uint32_t>(ahead.bytes - at < kPiece ? ahead.bytes - at : kPiece));
-}

@@ -249,7 +249,6 @@ __device__ __forceinline__ void norm_row(const NormArguments &a) {
   const int column = threadIdx.x * kChunk, warp = threadIdx.x / 32, elements = min(max(a.width - warp * kNarrow, 0), kNarrow);
   const bool exists = column < a.width;
   if (a.release) start_launch_behind();
-  ask_ahead(a.ahead, blockIdx.x, gridDim.x);
   NormVectors<T> vectors;
   Raw bias;
   if (!a.early) wait_for_launch_before();

@@ -68,13 +68,6 @@ __device__ __forceinline__ void copy_async_wait_for_all_but(int pending) {
   }
 }
 
-// Asks for memory in the L2 cache; a multiple of 16 bytes. Nothing before compute capability 9.0.
-__device__ __forceinline__ void prefetch(const void *from, uint32_t bytes) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#endif
-}
-
 // Blocks of a cluster, which run at the same time; of one block before compute capability 9.0.
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ int cluster_rank() {

@@ -180,16 +180,6 @@ pub struct Parts {
     pub single: i32,
 }
 
-/// Weights of the product behind a kernel, which asks for them in the cache while memory has little else to do.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-#[repr(C)]
-pub struct Ahead {
-    /// A multiple of 16; 0: nothing.
-    pub weight: Address,
-    /// A multiple of 16.
-    pub bytes: i64,
-}
-
 /// `y = norm(x + parts) * weight + bias`, `* gain + shift`; `sum = x + parts` where `sum` has an address. A row of x has `groups`
 /// pieces of `width` elements, each normed by itself, with the same weights.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -212,7 +202,6 @@ pub struct NormArguments {
     pub quantized: Matrix,
     /// `[rows]` in single precision; 0: y is not made in 8 bits.
     pub scales: Address,
-    pub ahead: Ahead,
     pub rows: i32,
     pub groups: i32,
     pub width: i32,
@@ -246,7 +235,6 @@ pub struct AttentionArguments {
     pub out_row: i64,
     /// Added to the queries as parts of a product that follows nothing; `parts.first.address` 0: the queries are `q`.
     pub parts: Parts,
-    pub ahead: Ahead,
     /// Rows of a group: queries, keys.
     pub rows: i32,
     pub keys: i32,

@@ -82,11 +82,6 @@ struct Kernel {
 #define KERNEL_RESIDENT(name, Arguments, threads, blocks, body) KERNEL(name, Arguments, threads, body)
 
 inline unsigned char *shared_memory() { return emulator::shared_memory(); }
-inline void prefetch(const void *from, uint32_t bytes) {
-  // Reads all of it, so that memory that is not there ends the test.
-  volatile unsigned char last = static_cast<const unsigned char *>(emulator::aligned(from, 16))[bytes - 1];
-  (void)last;
-}
 inline int shared_memory_bytes() { return static_cast<int>(emulator::shared_memory_bytes()); }
 inline int cluster_rank() { return emulator::cluster_rank(); }
 inline int cluster_size() { return emulator::cluster_size(); }

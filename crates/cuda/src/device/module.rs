@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, DriverError, result};
 
 use crate::driver::{Cuda, Properties, failed};
 use crate::kernels::{self, Configuration, Limits};
-use crate::launch::{Ahead, Arguments, Kernel};
+use crate::launch::{Arguments, Kernel};
 use vla_engines::{Error, RuntimeLibrary};
 
 /// CUDA version of the oldest driver that is used: kernels are launched with attributes, which older ones do not know.
@@ -21,8 +21,6 @@ const PROGRAMMATIC_DRIVER: u32 = 12_030;
 const PROGRAMMATIC: (u32, u32) = (9, 0);
 /// Environment variable: with 0 every kernel waits for the launch before, for comparisons.
 const SWITCH: &str = "VLA_TRT_CUDA_PROGRAMMATIC";
-/// Environment variable: with 0 no kernel asks for the weights of the product behind it, for comparisons.
-const AHEAD: &str = "VLA_TRT_CUDA_AHEAD";
 /// Compute capability from which on blocks can be launched in clusters.
 const CLUSTERS: (u32, u32) = (9, 0);
 
@@ -76,8 +74,6 @@ pub(super) struct Module {
     limits: Limits,
     /// Whether kernels are launched before the one before has ended; they wait themselves.
     programmatic: bool,
-    /// Whether kernels ask for the weights of the product behind them.
-    ahead: bool,
     context: Arc<CudaContext>,
 }
 
@@ -105,8 +101,7 @@ impl Module {
         let programmatic = able && std::env::var_os(SWITCH).is_none_or(|value| value != "0");
         let clusters = properties.compute_capability >= CLUSTERS;
         let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters };
-        let ahead = std::env::var_os(AHEAD).is_none_or(|value| value != "0");
-        let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, ahead, context };
+        let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
         let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;
         made.limits.shared = u32::try_from(shared).unwrap_or_default();
         Ok(made)
@@ -144,12 +139,7 @@ impl Module {
     ///
     /// # Errors
     /// [`Error::Device`] when the kernel is not there, or does not take such sizes.
-    pub(super) fn prepare(self: &Arc<Self>, kernel: Kernel, mut arguments: Arguments) -> Result<PreparedKernel, Error> {
-        match &mut arguments {
-            Arguments::Norm(arguments) if !self.ahead => arguments.ahead = Ahead::default(),
-            Arguments::Attention(arguments) if !self.ahead => arguments.ahead = Ahead::default(),
-            _ => {}
-        }
+    pub(super) fn prepare(self: &Arc<Self>, kernel: Kernel, arguments: Arguments) -> Result<PreparedKernel, Error> {
         let configuration = kernels::configuration(kernel, &arguments, self.limits)
             .map_err(|error| Error::Device { action: "preparing a kernel".to_owned(), source: error.into() })?;
         let function = self.function(configuration.function)?;

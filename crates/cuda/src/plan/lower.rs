@@ -6,11 +6,11 @@ use vla_engines::operations::{Operation, Program};
 
 use super::fusions::{self, Fusion};
 use super::memory::{Home, Storage, View};
-use super::operand::{Sizes, bytes_of};
+use super::operand::Sizes;
 use super::regions::regions;
 use super::views::{Views, views};
 use super::{PlanError, Reason, WeightLayout};
-use crate::launch::{Address, Ahead, Arguments, Kernel, Launch, Matrix, Parts, Product};
+use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
 use crate::tactics::Choose;
 
 mod attention;
@@ -132,29 +132,11 @@ impl<'a> Lowering<'a> {
                 self.written.insert(view.storage, self.launches.len());
             }
         }
-        match &launch {
-            Launch::Kernel { kernel: Kernel::Product(..) | Kernel::Product8(..), .. } => self.release(),
-            Launch::Product(product) => self.ahead(product),
-            Launch::Kernel { .. } => {}
+        if let Launch::Kernel { kernel: Kernel::Product(..) | Kernel::Product8(..), .. } = launch {
+            self.release();
         }
         self.launches.push(launch);
         Ok(())
-    }
-
-    /// Has the last launch ask for the weights of a product of few rows, which waits for memory: a norm or an attention reads little.
-    fn ahead(&mut self, product: &Product) {
-        const FEW: i32 = 64;
-        let Some(Launch::Kernel { arguments, .. }) = self.launches.last_mut() else { return };
-        let bytes = i64::from(product.from)
-            * i64::from(product.to)
-            * if product.eight_bits { 1 } else { bytes_of(product.element) as i64 };
-        let whole = bytes % 16 == 0 && product.weight % 16 == 0;
-        let ahead = Ahead { weight: product.weight, bytes };
-        match arguments {
-            Arguments::Norm(arguments) if product.rows <= FEW && whole => arguments.ahead = ahead,
-            Arguments::Attention(arguments) if product.rows <= FEW && whole => arguments.ahead = ahead,
-            _ => {}
-        }
     }
 
     /// Lets a product of ours start before the last launch waits: it reads weights only before its own wait.

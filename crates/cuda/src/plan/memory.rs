@@ -74,7 +74,6 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.shift,
                 &mut a.quantized.address,
                 &mut a.scales,
-                &mut a.ahead.weight,
             ],
             Arguments::Product(a) => vec![
                 &mut a.x.address,
@@ -89,9 +88,7 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 vec![&mut a.x.address, &mut a.row_scales, &mut a.channel_scales, &mut a.bias, &mut a.y.address]
             }
             Arguments::Attention(a) => {
-                let parts = &mut a.parts;
-                let (first, bias, ahead) = (&mut parts.first.address, &mut parts.bias, &mut a.ahead.weight);
-                vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, first, bias, ahead]
+                vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, &mut a.parts.first.address, &mut a.parts.bias]
             }
             Arguments::Rotary(a) => {
                 vec![&mut a.x.address, &mut a.y.address, &mut a.cos.address, &mut a.sin.address, &mut a.norm]

@@ -2,8 +2,8 @@
 
 use super::operand::bytes_of;
 use crate::launch::{
-    Address, Ahead, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix,
-    NormArguments, Parts, PermuteArguments, Product, ProductArguments, RotaryArguments,
+    Address, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix, NormArguments,
+    Parts, PermuteArguments, Product, ProductArguments, RotaryArguments,
 };
 
 /// Memory that a launch touches.
@@ -78,11 +78,6 @@ fn of_own_product(a: &ProductArguments, size: u64) -> Vec<Region> {
     ]
 }
 
-/// What a kernel asks for in the cache: nothing of it is read.
-fn of_ahead(ahead: Ahead) -> Region {
-    Region { address: ahead.weight, span: ahead.bytes.unsigned_abs(), bytes: 0, written: false }
-}
-
 /// A result in `parts` that lie `apart` bytes behind each other.
 fn of_result(one: Region, parts: u64, apart: u64) -> Region {
     Region { span: one.span + parts.saturating_sub(1) * apart, bytes: one.bytes * parts, ..one }
@@ -149,7 +144,6 @@ fn of_norm(a: &NormArguments, element: Element) -> Vec<Region> {
     if a.parts.first.address != 0 {
         of_parts(&a.parts, rows, columns, element, &mut out);
     }
-    out.push(of_ahead(a.ahead));
     out.extend([a.weight, a.bias, a.gain, a.shift].map(|address| of_vector(address, count(a.width), size)));
     out.extend([a.sum, a.y].map(|matrix| of_matrix(matrix, rows, columns, size, true)));
     out.push(of_matrix(a.quantized, rows, columns, 1, true));
@@ -171,7 +165,6 @@ fn of_attention(a: &AttentionArguments, element: Element) -> Vec<Region> {
         by_head(a.v, keys, a.v_row, a.kv_heads, a.v_head),
         Region { written: true, ..by_head(a.out, queries, a.out_row, a.heads, i64::from(a.dim)) },
     ];
-    out.push(of_ahead(a.ahead));
     if a.parts.first.address == 0 {
         out.push(by_head(a.q, queries, a.q_row, a.heads, a.q_head));
     } else {

@@ -1,7 +1,7 @@
 //! Attention: by tensor cores and without, of few and many query rows.
 
 use vla_cuda::kernels::{Limits, configuration};
-use vla_cuda::launch::{Ahead, Arguments, AttentionArguments, Element, Kernel};
+use vla_cuda::launch::{Arguments, AttentionArguments, Element, Kernel};
 
 use crate::support::{ELEMENTS, LIMITS, Operand, PartsOperand, Random, grid, launch_after};
 
@@ -102,7 +102,6 @@ pub(crate) fn run(case: Case, random: &mut Random) -> &'static str {
         v_head: v.strides().1,
         out_row: out.stride as i64,
         parts: parts.parts(),
-        ahead: Ahead::default(),
         rows: rows as i32,
         keys: keys as i32,
         groups: groups as i32,

@@ -18,9 +18,8 @@ fn arguments_have_the_layout_of_the_kernels() {
     let here: Vec<(String, usize)> = layouts! {
         Matrix: address, stride;
         Parts: first, apart, bias, count, single;
-        Ahead: weight, bytes;
-        NormArguments: x, parts, sum, y, weight, bias, gain, shift, quantized, scales, ahead, rows, groups, width, kind, eps, early, release;
-        AttentionArguments: q, k, v, out, q_row, q_head, k_row, k_head, v_row, v_head, out_row, parts, ahead, rows, keys, groups, heads,
+        NormArguments: x, parts, sum, y, weight, bias, gain, shift, quantized, scales, rows, groups, width, kind, eps, early, release;
+        AttentionArguments: q, k, v, out, q_row, q_head, k_row, k_head, v_row, v_head, out_row, parts, rows, keys, groups, heads,
             kv_heads, dim, causal, scale, early_keys, release;
         ProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation, row_scales, channel_scales;
         QuantizeArguments: x, y, scales, rows, columns, release;
