@@ -151,7 +151,7 @@ impl MappingSnapshot {
             return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
         }
         let memory = File::open("/proc/self/mem")?;
-        // Opened again, because a streamed file drops the pages behind its position.
+        // Opened again, because a streamed file drops pages only once, behind its position.
         let mut file = StreamedFile::open(plan)?;
         let mut best = 0;
         for (region, new) in regions {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::disk;
 use super::map::map_unnamed;
-use super::streamed::{StreamedFile, evict};
+use super::streamed::{END, StreamedFile, evict};
 
 /// Files up to this size are copied into memory.
 const IN_MEMORY: u64 = 16 << 20;
@@ -135,7 +135,7 @@ impl PrivateFolder {
             }
             fs::copy(file, &copy).map_err(of(file))?;
             if let Ok(original) = File::open(file) {
-                evict(&original, 0);
+                evict(&original, 0..END);
             }
         }
         Ok(folder)

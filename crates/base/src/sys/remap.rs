@@ -183,7 +183,7 @@ fn move_window(
     drop(piece);
     // Only clean pages can leave the page cache, which they do here.
     file.sync_data()?;
-    evict(file, offset + length as u64);
+    evict(file, 0..offset + length as u64);
     let protection = match access {
         Access::ReadOnly => ProtFlags::READ,
         Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,

@@ -1,25 +1,36 @@
-//! Reads a large file once, from front to back, without keeping it in anonymous memory or in the page cache. On a machine
-//! with unified memory the page cache competes with the GPU's next allocation.
+//! Reads a large file once, from front to back, without keeping it in anonymous memory. The page cache is left as it was found:
+//! pages that were brought in by reading leave it, since on a machine with unified memory it competes with the GPU's next
+//! allocation; pages that were there stay, since the next reader of a file that was just written or read needs them.
 
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap};
 
+mod absent;
+
+use absent::absent;
+
 /// Bytes prefetched when a mapping is made; the kernel's sequential read-ahead follows.
 const AHEAD: usize = 64 << 20;
 /// Bytes read between two evictions from the page cache.
 const BEHIND: u64 = 32 << 20;
+/// The end of a range that goes to the end of the file.
+pub(super) const END: u64 = u64::MAX;
 
-/// A regular file that is read once, from front to back. Its pages leave the page cache behind the reader.
+/// A regular file that is read once, from front to back. Pages that were not in the page cache when it was opened leave it behind
+/// the reader. All pages do where the system does not say which were there: for files that the process neither owns nor may
+/// write, Linux does not.
 pub struct StreamedFile {
     file: File,
     size: u64,
-    /// Bytes in front of this were dropped from the page cache.
+    /// What was not in the page cache when it was opened, in order.
+    absent: Vec<Range<u64>>,
+    /// Of the bytes in front of this, those that were absent were dropped from the page cache.
     dropped: u64,
 }
 
@@ -30,13 +41,10 @@ impl StreamedFile {
     ///
     /// Errors of opening; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Checked before opening, because opening a pipe waits for its writer.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let file = File::open(path)?;
+        let file = open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { file, size, dropped: 0 })
+        let absent = absent(&file, path);
+        Ok(Self { file, size, absent, dropped: 0 })
     }
 
     /// Size in bytes when it was opened.
@@ -44,7 +52,8 @@ impl StreamedFile {
         self.size
     }
 
-    /// Fills `buffer` from `offset` on, less at the end of the file, and evicts the pages before it from the page cache.
+    /// Fills `buffer` from `offset` on, less at the end of the file, and evicts pages before it that it brought in from the
+    /// page cache.
     ///
     /// # Errors
     ///
@@ -83,17 +92,31 @@ impl StreamedFile {
         Ok(Mapped(map))
     }
 
+    /// Evicts what was absent in front of `position`. A range that was begun is evicted from its beginning on, because the kernel
+    /// keeps pages that it holds in one piece with one behind the position.
     fn evict(&mut self, position: u64) {
+        let first = self.absent.partition_point(|range| range.end <= self.dropped);
+        for range in self.absent[first..].iter().take_while(|range| range.start < position) {
+            evict(&self.file, range.start..range.end.min(position));
+        }
         self.dropped = position;
-        evict(&self.file, position);
     }
 }
 
-/// The file leaves the page cache with the handle.
+/// What was absent leaves the page cache with the handle, also what the kernel read ahead.
 impl Drop for StreamedFile {
     fn drop(&mut self) {
-        evict(&self.file, 0);
+        self.absent.iter().for_each(|range| evict(&self.file, range.clone()));
     }
+}
+
+/// Opens a regular file.
+fn open(path: &Path) -> io::Result<File> {
+    // Checked before opening, because opening a pipe waits for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
 }
 
 /// Evicts a regular file from the page cache, except for pages that are mapped. Pages that are not on the disk yet, such as
@@ -102,12 +125,17 @@ impl Drop for StreamedFile {
 /// # Errors
 /// Errors of opening and writing; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device.
 pub fn evict_from_page_cache(path: &Path) -> io::Result<()> {
-    StreamedFile::open(path)?.file.sync_data()
+    let file = open(path)?;
+    let written = file.sync_data();
+    evict(&file, 0..END);
+    written
 }
 
-/// Evicts the first `length` bytes from the page cache (0: the whole file), except for mapped pages.
-pub(super) fn evict(file: &File, length: u64) {
-    if let Err(error) = rustix::fs::fadvise(file, 0, NonZeroU64::new(length), rustix::fs::Advice::DontNeed) {
+/// Evicts a part of a file from the page cache, except for mapped pages.
+pub(super) fn evict(file: &File, range: Range<u64>) {
+    // No length: to the end of the file.
+    let length = NonZeroU64::new(range.end - range.start).filter(|_| range.end != END);
+    if let Err(error) = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed) {
         tracing::debug!(%error, "posix_fadvise");
     }
 }
@@ -124,54 +152,4 @@ impl Deref for Mapped {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_reads_the_same_in_pieces_and_mapped_and_ends_short() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("file");
-        let content: Vec<u8> = (0..BEHIND + 12_345).map(|i| (i % 251) as u8).collect();
-        std::fs::write(&path, &content).expect("written");
-        let mut streamed = StreamedFile::open(&path).expect("opened");
-        assert_eq!(&streamed.map().expect("mapped")[..], &content[..]);
-        let mut read = vec![0; content.len() + 10];
-        let mut done = 0;
-        for piece in read.chunks_mut(1 << 20) {
-            done += streamed.read_at(piece, done as u64).expect("read");
-        }
-        assert_eq!((done, &read[..done]), (content.len(), &content[..]));
-        assert!(streamed.dropped >= BEHIND, "nothing was evicted: {}", streamed.dropped);
-    }
-
-    /// Bytes of a file that are in the page cache.
-    fn cached(path: &Path) -> usize {
-        let file = File::open(path).expect("opened");
-        // SAFETY: the test's own file, which is not truncated.
-        let map = unsafe { Mmap::map(&file) }.expect("mapped");
-        // SAFETY: a query without preconditions.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a size");
-        let mut pages = vec![0u8; map.len().div_ceil(page)];
-        // SAFETY: a mapping of that length, and a byte for each of its pages.
-        assert_eq!(unsafe { libc::mincore(map.as_ptr().cast_mut().cast(), map.len(), pages.as_mut_ptr()) }, 0);
-        pages.iter().filter(|page| **page & 1 == 1).count() * page
-    }
-
-    #[test]
-    fn a_file_that_was_just_written_leaves_the_page_cache() {
-        let dir =
-            tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").expect("a folder on a disk");
-        let path = dir.path().join("bundle");
-        let bytes = 24 << 20;
-        std::fs::write(&path, vec![7; bytes]).expect("written");
-        assert!(cached(&path) >= bytes / 2, "{}", cached(&path));
-        evict_from_page_cache(&path).expect("dropped");
-        assert!(cached(&path) <= bytes / 8, "{} of {bytes} bytes stay", cached(&path));
-    }
-
-    #[test]
-    fn a_folder_is_refused() {
-        let dir = tempfile::tempdir().expect("a folder");
-        assert_eq!(StreamedFile::open(dir.path()).err().expect("a folder").kind(), io::ErrorKind::InvalidInput);
-    }
-}
+mod tests;

@@ -53,8 +53,9 @@ impl Copy {
     }
 }
 
-/// The weights of `program`, by `layout`, in one block on the device. With `drop_pages`, what was read leaves the page cache, which
-/// takes memory of the device where both share it. Weights in 8 bits are copied to a block beside it and rounded on the device.
+/// The weights of `program`, by `layout`, in one block on the device. With `drop_pages`, what was read and was not there before
+/// leaves the page cache, which takes memory of the device where both share it. Weights in 8 bits are copied to a
+/// block beside it and rounded on the device.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], [`Error::Device`]; [`Error::Load`] naming the weight and its file.
@@ -140,7 +141,7 @@ fn copies(program: &Program, network: &Network, layout: &WeightLayout) -> Result
 enum Source {
     /// Its pages stay in the page cache: the next start reads them from there.
     Kept(File),
-    /// They leave it.
+    /// Those that were not there before leave it.
     Streamed(StreamedFile),
 }
 

@@ -106,8 +106,8 @@ pub fn network_files(model: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files(model)?.into_iter().map(|(_, path)| path).collect())
 }
 
-/// SHA-256 of a file's content, hex. Reads in pieces and drops their pages from the page cache, which competes with GPU
-/// allocations on unified memory.
+/// SHA-256 of a file's content, hex. Reads in pieces and leaves the page cache, which competes with GPU allocations on unified
+/// memory, as it was.
 ///
 /// # Errors
 /// The system's error.
