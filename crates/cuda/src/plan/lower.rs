@@ -133,7 +133,7 @@ impl<'a> Lowering<'a> {
             }
         }
         match &launch {
-            Launch::Kernel { kernel: Kernel::Product(..) | Kernel::Product8(..), .. } => self.release(),
+            Launch::Kernel { kernel: Kernel::Product(..), .. } => self.release(),
             Launch::Product(product) => self.ahead(product),
             Launch::Kernel { .. } => {}
         }
