@@ -50,12 +50,10 @@ KERNEL(cast, CastArguments, 256, cast_elements)
 ATTENTIONS_OF(f16, half_t)
 ATTENTIONS_OF(bf16, bf16_t)
 
-// By warps along the outputs and along the channels, and by eights of rows.
+// Of 8-bit factors: by the type of the result, warps along the outputs and along the channels, and most rows.
 #define PRODUCT_OF(element, T, out_warps, channel_warps, rows)                                                                     \
   KERNEL_RESIDENT(product_##element##_##out_warps##x##channel_warps##_##rows, ProductArguments, 32 * out_warps * channel_warps, 1, \
-                  (product<T, out_warps, channel_warps, rows / 8>))                                                                \
-  KERNEL_RESIDENT(product8_##element##_##out_warps##x##channel_warps##_##rows, ProductArguments, 32 * out_warps * channel_warps, 1, \
-                  (product8<T, out_warps, channel_warps, rows / 8>))
+                  (product<T, out_warps, channel_warps, rows / 8>))
 #define PRODUCTS_OF(element, T)      \
   PRODUCT_OF(element, T, 1, 4, 48)   \
   PRODUCT_OF(element, T, 1, 4, 56)   \

@@ -1,38 +1,37 @@
-// Products of few rows by a weight [to, from], of which each element is read once: y = activation(x W^T + bias).
+// Products of few rows by a weight [to, from], both of 8-bit integers with a scale a row: y = activation(x W^T * scales + bias). Each
+// element of the weight is read once.
 //
 // The outputs are divided among blocks, and the channels among the blocks of a cluster, the warps of a block, and, where the product
 // is in parts, among rows of the grid. A block's weights stream through a ring in shared memory; the first of them are on their way
 // before the launch before has ended. Sums of warps are added in shared memory, those of a cluster's blocks in the shared memory of
-// the block that stores the row.
-//
-// Of 8-bit factors (`Bytes`) two take the place of a 16-bit element: `from` and the stride of x count pairs then, and a stage of the ring
-// has 64 channels a channel warp. Their sums are exact in a warp; the result is scaled by row and output.
+// the block that stores the row. A warp's sums are integers, which are exact; behind them they are in single precision.
 #pragma once
 #include "quantize.cuh"
 
-// A block of out_warps * channel_warps warps has 48 outputs an out warp; a stage of the ring has 32 channels a channel warp.
+constexpr int kPiece = 16;  // channels that are 16 bytes
+
+// A block of out_warps * channel_warps warps has 48 outputs an out warp; a stage of the ring has 64 channels a channel warp.
 template <int out_warps, int channel_warps, int row_tiles>
 struct ProductShape {
   static constexpr int kThreads = 32 * out_warps * channel_warps;
   static constexpr int kTiles = 3;  // of 16 outputs
   static constexpr int kOutputs = 16 * kTiles * out_warps;
-  static constexpr int kDepth = 32 * channel_warps;
-  static constexpr int kStage = kOutputs * kDepth;  // elements
+  static constexpr int kDepth = 64 * channel_warps;
+  static constexpr int kStage = kOutputs * kDepth;  // bytes
   static constexpr int kRows = 8 * row_tiles;
   static constexpr int kSumStride = kOutputs + 4;                         // floats from row to row of a warp's sums: no bank conflicts
-  static constexpr int kSums = channel_warps * kRows * kSumStride;        // floats
-  static constexpr int kLoads = kOutputs * (kDepth / kChunk) / kThreads;  // chunks of a stage that a thread copies
-  static_assert(kThreads % (kDepth / kChunk) == 0 && kOutputs * (kDepth / kChunk) % kThreads == 0);
+  static constexpr int kLoads = kOutputs * (kDepth / kPiece) / kThreads;  // pieces of a stage that a thread copies
+  static_assert(kThreads % (kDepth / kPiece) == 0 && kOutputs * (kDepth / kPiece) % kThreads == 0);
 };
 
-template <class T, class Shape>
+template <class Shape>
 struct ProductBlock {
   const ProductArguments &a;
   int rank, ranks;  // of the cluster
   int part;
   int first_output, first_channel;
   int steps, stages;
-  T *ring;
+  int8_t *ring;
   float *joined;  // behind it: sums of the cluster's blocks for the rows of this one
 
   __device__ __forceinline__ explicit ProductBlock(const ProductArguments &a)
@@ -42,61 +41,42 @@ struct ProductBlock {
     steps = share / Shape::kDepth;
     const int joined_bytes = ranks > 1 ? (Shape::kRows + ranks) * Shape::kOutputs * 4 : 0;
     const int ring_bytes = shared_memory_bytes() - joined_bytes;
-    stages = min(ring_bytes / (Shape::kStage * static_cast<int>(sizeof(T))), steps);
-    ring = reinterpret_cast<T *>(shared_memory());
+    stages = min(ring_bytes / Shape::kStage, steps);
+    ring = reinterpret_cast<int8_t *>(shared_memory());
     joined = reinterpret_cast<float *>(shared_memory() + ring_bytes);
   }
 
-  // Where chunk `chunk` of an output's row is in a stage. Rows of a multiple of 128 bytes begin in the same banks: every second
+  // Where piece `piece` of an output's row is in a stage. Rows of a multiple of 128 bytes begin in the same banks: every second
   // one has its halves of 64 bytes swapped.
-  static __device__ __forceinline__ int place(int output, int chunk) {
-    const int swapped = Shape::kDepth % 64 == 0 ? chunk ^ (output & 1) * 4 : chunk;
-    return output * Shape::kDepth + swapped * kChunk;
+  static __device__ __forceinline__ int place(int output, int piece) {
+    const int swapped = Shape::kDepth % 128 == 0 ? piece ^ (output & 1) * 4 : piece;
+    return output * Shape::kDepth + swapped * kPiece;
   }
 
   // The weights of a step; none from the last on.
   __device__ __forceinline__ void load(int step) const {
-    constexpr int kChunks = Shape::kDepth / kChunk, kApart = Shape::kThreads / kChunks;
+    constexpr int kPieces = Shape::kDepth / kPiece, kApart = Shape::kThreads / kPieces;
     if (step < steps) {
-      T *stage = ring + step % stages * Shape::kStage;
-      const int chunk = threadIdx.x % kChunks, output = threadIdx.x / kChunks;
-      const T *from = pointer<const T>(a.weight) + static_cast<int64_t>(first_output + output) * a.from + first_channel +
-                      step * Shape::kDepth + chunk * kChunk;
+      int8_t *stage = ring + step % stages * Shape::kStage;
+      const int piece = threadIdx.x % kPieces, output = threadIdx.x / kPieces;
+      const int8_t *from = pointer<const int8_t>(a.weight) + static_cast<int64_t>(first_output + output) * a.from + first_channel +
+                           step * Shape::kDepth + piece * kPiece;
 #pragma unroll
       for (int i = 0; i < Shape::kLoads; i++) {
         const bool exists = first_output + output + i * kApart < a.to;
-        const T *element = exists ? from + static_cast<int64_t>(i * kApart) * a.from : pointer<const T>(a.weight);
-        copy_async_16(stage + place(output + i * kApart, chunk), element, exists);
+        const int8_t *bytes = exists ? from + static_cast<int64_t>(i * kApart) * a.from : pointer<const int8_t>(a.weight);
+        copy_async_16(stage + place(output + i * kApart, piece), bytes, exists);
       }
     }
     copy_async_commit();
   }
 };
 
-// Two channels in 8 bits.
-struct Bytes {
-  int8_t of[2];
-};
-template <class X>
-struct Factor {
-  using Sum = float;
-  static __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    multiply<X>(c, a, b0, b1);
-  }
-};
-template <>
-struct Factor<Bytes> {
-  using Sum = int32_t;
-  static __device__ __forceinline__ void multiply_add(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    multiply_bytes(c, a, b0, b1);
-  }
-};
-
-// A warp's sums of 48 outputs for all rows. A lane's elements of x and of the weights are 8 channels in a row, which the tensor cores
+// A warp's sums of 48 outputs for all rows. A lane's bytes of x and of the weights are 16 channels in a row, which the tensor cores
 // take in another order: the same one for both.
-template <class T, class Shape, int row_tiles>
+template <class Shape, int row_tiles>
 struct ProductSums {
-  typename Factor<T>::Sum v[Shape::kTiles][row_tiles][4];
+  int32_t v[Shape::kTiles][row_tiles][4];
   int out_warp, channel_warp;
 
   __device__ __forceinline__ ProductSums(int out_warp, int channel_warp) : out_warp(out_warp), channel_warp(channel_warp) {
@@ -112,22 +92,22 @@ struct ProductSums {
 #pragma unroll
     for (int n = 0; n < row_tiles; n++) {
       const int row = 8 * n + lane / 4;
-      const T *from = row_of<const T>(a.x, row) + channel + channel_warp * 32 + lane % 4 * kChunk;
+      const int8_t *from = row_of<const int8_t>(a.x, row) + channel + channel_warp * 64 + lane % 4 * kPiece;
       x[n] = row < a.rows ? load_16(from) : make_uint4(0, 0, 0, 0);
     }
   }
-  __device__ __forceinline__ void add(const T *stage, const uint4 (&x)[row_tiles]) {
-    const int lane = threadIdx.x % 32, chunk = channel_warp * 4 + lane % 4;
+  __device__ __forceinline__ void add(const int8_t *stage, const uint4 (&x)[row_tiles]) {
+    const int lane = threadIdx.x % 32, piece = channel_warp * 4 + lane % 4;
 #pragma unroll
     for (int m = 0; m < Shape::kTiles; m++) {
       const int output = (out_warp * Shape::kTiles + m) * 16 + lane / 4;
-      const uint4 low = load_16(stage + ProductBlock<T, Shape>::place(output, chunk));
-      const uint4 high = load_16(stage + ProductBlock<T, Shape>::place(output + 8, chunk));
+      const uint4 low = load_16(stage + ProductBlock<Shape>::place(output, piece));
+      const uint4 high = load_16(stage + ProductBlock<Shape>::place(output + 8, piece));
       const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
-      for (int n = 0; n < row_tiles; n++) Factor<T>::multiply_add(v[m][n], first, x[n].x, x[n].y);
+      for (int n = 0; n < row_tiles; n++) multiply_bytes(v[m][n], first, x[n].x, x[n].y);
 #pragma unroll
-      for (int n = 0; n < row_tiles; n++) Factor<T>::multiply_add(v[m][n], second, x[n].z, x[n].w);
+      for (int n = 0; n < row_tiles; n++) multiply_bytes(v[m][n], second, x[n].z, x[n].w);
     }
   }
   __device__ __forceinline__ void store(float *sums) const {
@@ -147,7 +127,7 @@ template <class T>
 __device__ __forceinline__ void finish_product(const ProductArguments &a, int part, int row, int output, float (&v)[kChunk]) {
   if (output >= a.to) return;
   const int64_t at = part * a.apart + row * a.y.stride + output;
-  if (a.row_scales) scale_chunk(pointer<const float>(a.row_scales)[row], a.channel_scales, output, v);
+  scale_chunk(pointer<const float>(a.row_scales)[row], a.channel_scales, output, v);
   if (a.bias) add_chunk(pointer<const T>(a.bias) + output, true, v);
 #pragma unroll
   for (int i = 0; i < kChunk; i++) v[i] = activated<T>(v[i], a.activation);
@@ -162,13 +142,13 @@ __device__ __forceinline__ void add_sums(const float *from, int count, int apart
   for (int i = 0; i < count; i++) add_chunk(from + i * apart, true, v);
 }
 
-// With factors X and results T.
-template <class X, class T, int out_warps, int channel_warps, int row_tiles>
-__device__ __forceinline__ void product_of(const ProductArguments &a) {
+// With results T.
+template <class T, int out_warps, int channel_warps, int row_tiles>
+__device__ __forceinline__ void product(const ProductArguments &a) {
   using Shape = ProductShape<out_warps, channel_warps, row_tiles>;
-  const ProductBlock<X, Shape> block(a);
+  const ProductBlock<Shape> block(a);
   const int warp = threadIdx.x / 32;
-  ProductSums<X, Shape, row_tiles> sums(warp % out_warps, warp / out_warps);
+  ProductSums<Shape, row_tiles> sums(warp % out_warps, warp / out_warps);
   if (block.ranks > 1) cluster_arrive();
 #pragma unroll 1
   for (int step = 0; step < block.stages; step++) block.load(step);
@@ -216,15 +196,4 @@ __device__ __forceinline__ void product_of(const ProductArguments &a) {
     add_sums(block.joined + turn * block.ranks * Shape::kOutputs + output, block.ranks, Shape::kOutputs, v);
     finish_product<T>(a, block.part, turn * block.ranks + block.rank, block.first_output + output, v);
   }
-}
-
-template <class T, int out_warps, int channel_warps, int row_tiles>
-__device__ __forceinline__ void product(const ProductArguments &a) {
-  product_of<T, T, out_warps, channel_warps, row_tiles>(a);
-}
-template <class T, int out_warps, int channel_warps, int row_tiles>
-__device__ __forceinline__ void product8(const ProductArguments &a) {
-  ProductArguments pairs = a;
-  pairs.from /= 2, pairs.x.stride /= 2;
-  product_of<Bytes, T, out_warps, channel_warps, row_tiles>(pairs);
 }

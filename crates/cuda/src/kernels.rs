@@ -94,7 +94,6 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
             None => norm(of_element!("norm", element), a, limits),
         },
         (Kernel::Product(element, tile), Arguments::Product(a)) => product::product(element, tile, a, limits),
-        (Kernel::Product8(element, tile), Arguments::Product(a)) => product::product8(element, tile, a, limits),
         (Kernel::Quantize(element), Arguments::Quantize(a)) => quantize(of_element!("quantize", element), element, a),
         (Kernel::Dequantize(element), Arguments::Dequantize(a)) => {
             dequantize(of_element!("dequantize", element), element, a)

@@ -46,11 +46,6 @@ impl Key {
         let Product { element, eight_bits, rows, from, to, transposed, epilogue, follows, .. } = *product;
         Self { element, eight_bits, from, to, transposed, epilogue, follows, rows }
     }
-
-    /// What parts and tiles divide: channels, or pairs of 8-bit ones.
-    pub fn units(&self) -> i32 {
-        if self.eight_bits { self.from / 2 } else { self.from }
-    }
 }
 
 /// How a product is divided along its channels.
@@ -60,7 +55,7 @@ pub struct Split {
     pub parts: u32,
     /// Whether they are in single precision.
     pub single: bool,
-    /// How our own kernel computes the product; `None`: the library does.
+    /// How our own kernel computes the product, of 8-bit factors; `None`: the library does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tile: Option<Tile>,
 }
@@ -74,16 +69,17 @@ impl Split {
         Self { parts, single, tile: None }
     }
 
-    /// The same with at most so many parts that they divide `from` channels; by the library where the tile does not.
+    /// The same with at most so many parts that they divide the product's channels; by the library where the tile does not, or where
+    /// the factors have 16 bits.
     #[must_use]
-    pub fn fitting(self, from: i32) -> Self {
-        let from = u64::from(from.unsigned_abs());
+    pub fn fitting(self, key: &Key) -> Self {
+        let from = u64::from(key.from.unsigned_abs());
         let parts = |depth: u32| {
             let most = u64::from(self.parts).min(from);
             let parts = (1..=most).rev().find(|parts| from.is_multiple_of(parts * u64::from(depth)));
             parts.map(|parts| parts as u32)
         };
-        match self.tile.and_then(|tile| parts(tile.depth())) {
+        match self.tile.filter(|_| key.eight_bits).and_then(|tile| parts(tile.depth())) {
             Some(parts) => Self { parts, ..self },
             None => Self { parts: parts(1).unwrap_or(1), tile: None, ..self },
         }
@@ -162,7 +158,7 @@ impl Tactics {
         let split = Split::parts(u32::try_from(product.parts).ok()?, product.single);
         let key = Key::of(product);
         let tactic = self.nearest(&key)?;
-        (tactic.split.fitting(key.units()) == split).then_some(&tactic.algorithm)
+        (tactic.split.fitting(&key) == split).then_some(&tactic.algorithm)
     }
 
     /// Adds a choice, in place of an older one for the key.

@@ -1,7 +1,7 @@
-//! Launches of our own kernel for products.
+//! Launches of our own kernel for products of 8-bit factors.
 
 use super::{Configuration, LaunchError, Limits, Sizes};
-use crate::launch::{Element, Matrix, ProductArguments, Tile};
+use crate::launch::{Element, ProductArguments, Tile};
 
 macro_rules! of_rows {
     ($name:literal, $warps:literal) => {
@@ -20,10 +20,8 @@ macro_rules! of_warps {
     };
 }
 
-/// By element type, warps ([`Tile::WARPS`]), and most rows: 48, 56, 64.
+/// By the type of the result, warps ([`Tile::WARPS`]), and most rows: 48, 56, 64.
 const FUNCTIONS: [[[&str; 3]; 5]; 2] = [of_warps!("product_f16"), of_warps!("product_bf16")];
-/// The same of 8-bit factors, by the type of the result.
-const FUNCTIONS8: [[[&str; 3]; 5]; 2] = [of_warps!("product8_f16"), of_warps!("product8_bf16")];
 /// Bytes of a multiprocessor's shared memory that each block takes beside its own.
 const RESERVED: u32 = 1 << 10;
 
@@ -45,20 +43,23 @@ pub(super) fn product(
     let most = if limits.clusters { 8 } else { 1 };
     sizes.check("cluster", tile.cluster, (1..=most).contains(&tile.cluster), &format!("1 to {most}"))?;
     sizes.check("resident", tile.resident, tile.resident > 0, "1 or more")?;
+    for (what, scales) in [("row_scales", a.row_scales), ("channel_scales", a.channel_scales)] {
+        sizes.check(what, i64::from(scales != 0), scales != 0 && scales % 16 == 0, "an address of whole chunks")?;
+    }
     let (to, from) = (sizes.positive("to", a.to)?, sizes.positive("from", a.from)?);
     sizes.check("to", a.to, to % 8 == 0, "a multiple of 8")?;
     let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
     sizes.check("from", a.from, from % depth == 0, &format!("a multiple of {depth}"))?;
     let addresses = [a.x.address, a.weight, a.bias, a.y.address];
     let whole = addresses.iter().all(|address| address % 16 == 0)
-        && [a.x.stride, a.y.stride, a.apart].iter().all(|stride| stride % 8 == 0);
+        && a.x.stride % 16 == 0
+        && [a.y.stride, a.apart].iter().all(|stride| stride % 8 == 0);
     sizes.check("alignment", i64::from(whole), whole, "addresses and strides of whole chunks")?;
 
     let by_rows = (a.rows.unsigned_abs().max(48).div_ceil(8) - 6) as usize;
-    let functions = if a.row_scales == 0 { FUNCTIONS } else { FUNCTIONS8 };
-    let function = functions[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
+    let function = FUNCTIONS[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
     let (rows, outputs) = (48 + 8 * by_rows as u64, u64::from(Tile::OUTPUTS * tile.out_warps));
-    let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps) * 2;
+    let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps);
     let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
     let sums = u64::from(tile.channel_warps) * rows * (outputs + 4) * 4;
     let most = u64::from((limits.shared + RESERVED) / tile.resident - RESERVED);
@@ -74,21 +75,4 @@ pub(super) fn product(
         cluster: tile.cluster,
         shared: shared as u32,
     })
-}
-
-/// Of 8-bit factors, of which two take the place of one of 16 bits.
-pub(super) fn product8(
-    element: Element,
-    tile: Tile,
-    a: &ProductArguments,
-    limits: Limits,
-) -> Result<Configuration, LaunchError> {
-    let sizes = Sizes("product8");
-    for (what, scales) in [("row_scales", a.row_scales), ("channel_scales", a.channel_scales)] {
-        sizes.check(what, i64::from(scales != 0), scales != 0 && scales % 16 == 0, "an address of whole chunks")?;
-    }
-    sizes.check("from", a.from, a.from % 2 == 0, "an even number")?;
-    sizes.check("alignment", a.x.stride, a.x.stride % 16 == 0, "addresses and strides of whole chunks")?;
-    let x = Matrix { stride: a.x.stride / 2, ..a.x };
-    product(element, tile, &ProductArguments { x, from: a.from / 2, ..*a }, limits)
 }

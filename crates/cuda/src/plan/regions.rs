@@ -67,10 +67,9 @@ fn of_product(p: &Product) -> Vec<Region> {
 fn of_own_product(a: &ProductArguments, size: u64) -> Vec<Region> {
     let (rows, from, to) = (count(a.rows), count(a.from), count(a.to));
     let result = if a.single == 1 { 4 } else { size };
-    let factor = if a.row_scales == 0 { size } else { 1 };
     vec![
-        of_matrix(a.x, rows, from, factor, false),
-        of_vector(a.weight, from * to, factor),
+        of_matrix(a.x, rows, from, 1, false),
+        of_vector(a.weight, from * to, 1),
         of_vector(a.bias, to, size),
         of_vector(a.row_scales, rows, 4),
         of_vector(a.channel_scales, to, 4),
@@ -86,7 +85,7 @@ fn of_result(one: Region, parts: u64, apart: u64) -> Region {
 fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     let element = match kernel {
         Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::Attention(e) => e,
-        Kernel::Product8(e, _) | Kernel::Quantize(e) | Kernel::Dequantize(e) => e,
+        Kernel::Quantize(e) | Kernel::Dequantize(e) => e,
         Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
         Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
     };

@@ -64,7 +64,6 @@ fn name(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Norm(_) => "norm",
         Kernel::Product(..) => "own product",
-        Kernel::Product8(..) => "own 8-bit product",
         Kernel::Quantize(_) => "quantize",
         Kernel::Dequantize(_) => "dequantize",
         Kernel::Attention(_) => "attention",

@@ -155,8 +155,7 @@ fn tactic(entry: Entry) -> Option<Tactic> {
     let algorithm = bytes(&entry.algorithm)?;
     let Entry { product, split, microseconds, .. } = entry;
     let known = split.tile.is_none_or(Tile::is_known) && split.tile.is_some() == algorithm.is_empty();
-    let usable =
-        known && split.parts > 0 && algorithm.len() <= ALGORITHM_BYTES && split.fitting(product.units()) == split;
+    let usable = known && split.parts > 0 && algorithm.len() <= ALGORITHM_BYTES && split.fitting(&product) == split;
     let sizes = [product.rows, product.from, product.to].iter().all(|n| *n > 0);
     (usable && sizes && microseconds.is_finite() && microseconds > 0.0).then_some(Tactic {
         split,

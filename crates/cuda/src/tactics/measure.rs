@@ -49,7 +49,8 @@ pub fn splits(key: &Key) -> Vec<Split> {
     MOST_PARTS.into_iter().filter(divides).flat_map(of).collect()
 }
 
-/// Divisions of our own kernel that are worth measuring, of 8-bit factors (in 16 bits the library is faster: docs/cuda_engine.md): those that occupy the device about once, or are divided least.
+/// Divisions of our own kernel that are worth measuring: those that occupy the device about once, or are divided least. It takes 8-bit
+/// factors; for 16-bit ones a kernel of the same kind was slower than the library.
 pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
     let sixteen_bits = key.element != Element::F32;
     if !(key.eight_bits && sixteen_bits && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
@@ -67,7 +68,7 @@ pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
                 let split = Split { parts, single: false, tile: Some(tile) };
                 let enough = blocks * 2 >= limits.multiprocessors;
                 let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
-                if enough && not_too_many && split.fitting(key.units()) == split {
+                if enough && not_too_many && split.fitting(key) == split {
                     splits.push(split);
                 }
             }

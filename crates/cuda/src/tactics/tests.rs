@@ -230,7 +230,7 @@ fn tiles_occupy_the_device_and_divide_the_channels() {
         let tile = split.tile.expect("a tile");
         let blocks = 6144_u32.div_ceil(48 * tile.out_warps) * tile.cluster * split.parts;
         assert!((66..=396).contains(&blocks), "{split:?}: {blocks}");
-        assert_eq!(768 % (tile.depth() * split.parts), 0, "{split:?}");
+        assert_eq!(1536 % (tile.depth() * split.parts), 0, "{split:?}");
     }
     assert!(of(key(51, Follows::Value), limits).iter().all(|split| split.parts == 1));
     let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
@@ -275,10 +275,15 @@ fn choices_of_8_bit_factors_are_their_own() {
     let split = Split { parts: 3, single: false, tile: Some(tile) };
     found.insert(eight, Tactic { split, algorithm: Vec::new(), microseconds: 3.0 });
     assert_eq!(read(&written(&found)).expect("reads"), found);
-    // 1536 channels are 768 pairs: three parts of a cluster's 256, where 16-bit factors have six.
-    assert_eq!((split.fitting(eight.units()), eight.units(), half.units()), (split, 768, 1536));
+    let refused = read(&written(&found).replace("\"eight_bits\": true,", ""));
+    assert!(matches!(refused, Err(TacticsError::Damaged { .. })), "a tile of 16-bit factors: {refused:?}");
+    // 1536 channels are three parts of a cluster's 512.
+    let six = Split { parts: 6, ..split };
+    assert_eq!((split.fitting(&eight), six.fitting(&eight)), (split, split));
+    assert_eq!(six.fitting(&half), Split::parts(6, false), "by the library");
+    assert_eq!(split.fitting(&Key { from: 768, ..eight }).tile, None, "no part of a cluster's channels");
     assert_eq!(splits(&eight), [Split::WHOLE], "the library does not divide them");
     let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
     let own = tiles(&eight, limits);
-    assert!(!own.is_empty() && own.iter().all(|split| split.fitting(768) == *split), "{own:?}");
+    assert!(!own.is_empty() && own.iter().all(|split| split.fitting(&eight) == *split), "{own:?}");
 }

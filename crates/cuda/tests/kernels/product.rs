@@ -1,9 +1,9 @@
-//! Our own products: rows, tiles, clusters, parts, bias, activation.
+//! Our own products of 8-bit factors: rows, tiles, clusters, parts, bias, activation.
 
 use vla_cuda::kernels::{LaunchError, Limits, configuration};
 use vla_cuda::launch::{Arguments, Element, Kernel, Matrix, ProductArguments, Tile};
 
-use crate::support::{LIMITS, Operand, Random, launch, launch_after};
+use crate::support::{Bytes, LIMITS, Operand, Random, launch, launch_after, scales};
 
 const HALVES: [Element; 2] = [Element::F16, Element::BF16];
 
@@ -15,10 +15,6 @@ struct Case {
     parts: usize,
     single: bool,
     tile: Tile,
-}
-
-fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> Tile {
-    Tile { out_warps, channel_warps, cluster, resident: 1 }
 }
 
 /// A matrix whose rows begin at multiples of 16 bytes.
@@ -33,8 +29,9 @@ pub(crate) fn gelu(x: f64) -> f64 {
 }
 
 struct Operands {
-    x: Operand,
-    weight: Operand,
+    x: Bytes,
+    weight: Bytes,
+    scales: [Operand; 2],
     bias: Option<Operand>,
     y: Operand,
     arguments: ProductArguments,
@@ -43,9 +40,8 @@ struct Operands {
 impl Operands {
     fn new(element: Element, case: Case, random: &mut Random) -> Self {
         let Case { rows, from, to, parts, single, .. } = case;
-        let x = aligned(element, rows, from, random);
-        let mut weight = Operand::new(element, to, from, 0, 0);
-        weight.fill(|_, _| random.value());
+        let (x, weight) = (Bytes::random(rows, from + 16 * random.below(3), random), Bytes::random(to, from, random));
+        let scales = [scales(rows, random), scales(to, random)];
         let bias = (parts == 1 && random.coin()).then(|| aligned(element, 1, to, random));
         let y = Operand::new(if single { Element::F32 } else { element }, rows * parts, to, 8, 8 * random.below(2));
         let arguments = ProductArguments {
@@ -60,21 +56,26 @@ impl Operands {
             parts: parts as i32,
             single: i32::from(single),
             activation: if parts == 1 && random.coin() { 3 } else { 0 },
-            ..ProductArguments::default()
+            row_scales: scales[0].address(),
+            channel_scales: scales[1].address(),
         };
-        Self { x, weight, bias, y, arguments }
+        Self { x, weight, scales, bias, y, arguments }
+    }
+
+    fn sum(&self, row: usize, column: usize, channels: std::ops::Range<usize>) -> i32 {
+        channels.map(|c| i32::from(self.x.at(row, c)) * i32::from(self.weight.at(column, c))).sum()
     }
 
     fn check(&self, before: &Operand, case: Case, what: &str) {
         let share = case.from / case.parts;
         let want = |row: usize, column: usize| {
             let (row, part) = (row % case.rows, row / case.rows);
-            let channels = part * share..(part + 1) * share;
-            let sum: f64 = channels.map(|c| self.x.at(row, c) * self.weight.at(column, c)).sum();
-            let sum = sum + self.bias.as_ref().map_or(0.0, |bias| bias.at(0, column));
+            let sum = f64::from(self.sum(row, column, part * share..(part + 1) * share));
+            let scaled = sum * self.scales[0].at(0, row) * self.scales[1].at(0, column);
+            let sum = scaled + self.bias.as_ref().map_or(0.0, |bias| bias.at(0, column));
             if self.arguments.activation == 3 { gelu(sum) } else { sum }
         };
-        self.y.check(before, what, 2e-4, want);
+        self.y.check(before, what, 1e-5, want);
     }
 }
 
@@ -86,10 +87,14 @@ fn run(element: Element, case: Case, seed: u64) {
     operands.check(&before, case, &format!("{element:?} {case:?}, seed {seed}"));
 }
 
+fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> Tile {
+    Tile { out_warps, channel_warps, cluster, resident: 1 }
+}
+
 #[test]
 fn every_tile_gives_the_product_of_its_rows() {
     for (at, (out_warps, channel_warps)) in Tile::WARPS.into_iter().enumerate() {
-        for (cluster, rows) in [(1, 48), (2, 51), (4, 64)] {
+        for (cluster, rows) in [(1, 48), (2, 51), (4, 64), (2, 3)] {
             let tile = tile(out_warps, channel_warps, cluster);
             // Outputs that do not fill the last tile, and more steps than one.
             let (from, to) = (2 * tile.depth() as usize, 48 * out_warps as usize + 40);
@@ -109,7 +114,7 @@ fn few_rows_and_clusters_larger_than_them_are_whole() {
 }
 
 #[test]
-fn parts_lie_apart_in_either_precision() {
+fn parts_lie_apart_in_either_precision_and_are_scaled_each() {
     for (single, parts, cluster) in [(false, 2, 2), (true, 3, 1), (true, 2, 4)] {
         let tile = tile(2, 4, cluster);
         let from = tile.depth() as usize * parts;
@@ -119,9 +124,9 @@ fn parts_lie_apart_in_either_precision() {
 
 #[test]
 fn a_ring_smaller_than_the_weights_is_used_again() {
-    // 48 x 128 elements a stage: 12 KiB of the 81 KiB that two blocks may have each, in 16 steps.
+    // 48 x 256 bytes a stage: 12 KiB of the 81 KiB that two blocks may have each, in 16 steps.
     let tile = Tile { resident: 2, ..tile(1, 4, 1) };
-    let case = Case { rows: 20, from: 16 * 128, to: 48, parts: 1, single: false, tile };
+    let case = Case { rows: 20, from: 16 * 256, to: 48, parts: 1, single: false, tile };
     let mut random = Random(3);
     let arguments = Arguments::Product(Operands::new(Element::F16, case, &mut random).arguments);
     let shared = configuration(Kernel::Product(Element::F16, tile), &arguments, LIMITS).unwrap().shared;
@@ -130,16 +135,18 @@ fn a_ring_smaller_than_the_weights_is_used_again() {
 }
 
 #[test]
-fn weights_are_read_before_the_launch_before_has_ended_and_nothing_else() {
+fn weights_are_read_before_the_launch_before_has_ended_and_rows_and_their_scales_are_not() {
     let tile = tile(1, 4, 2);
     let case = Case { rows: 20, from: 2 * tile.depth() as usize, to: 96, parts: 1, single: false, tile };
     let mut random = Random(11);
     let mut operands = Operands::new(Element::F16, case, &mut random);
-    let (before, late) = (operands.y.clone(), operands.x.clone());
-    operands.x.fill(|_, _| f64::NAN);
+    let (before, mut late, scales) = (operands.y.clone(), operands.x.clone(), operands.scales[0].clone());
+    operands.x.all().fill(1);
+    operands.scales[0].fill(|_, _| f64::NAN);
     let arguments = Arguments::Product(operands.arguments);
     launch_after(Kernel::Product(Element::F16, tile), arguments, || {
-        operands.x.fill(|row, column| late.at(row, column))
+        operands.x.all().copy_from_slice(late.all());
+        operands.scales[0].fill(|_, row| scales.at(0, row));
     });
     operands.check(&before, case, "x that comes late");
 }
@@ -169,6 +176,8 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         from: 512,
         to: 96,
         parts: 1,
+        row_scales: 1 << 20,
+        channel_scales: 1 << 20,
         ..ProductArguments::default()
     };
     let refused = |element, tile, arguments, limits| match configuration(
@@ -186,9 +195,13 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         (element, Tile { channel_warps: 5, ..tile }, good, "warps"),
         (element, Tile { cluster: 9, ..tile }, good, "cluster"),
         (element, tile, ProductArguments { rows: 65, ..good }, "rows"),
-        (element, tile, ProductArguments { from: 384, ..good }, "from"),
+        (element, tile, ProductArguments { from: 768, ..good }, "from"),
         (element, tile, ProductArguments { to: 92, ..good }, "to"),
         (element, tile, ProductArguments { weight: 8, ..good }, "alignment"),
+        (element, tile, ProductArguments { x: Matrix { stride: 520, ..matrix }, ..good }, "alignment"),
+        (element, tile, ProductArguments { y: Matrix { stride: 100, ..matrix }, ..good }, "alignment"),
+        (element, tile, ProductArguments { row_scales: 0, ..good }, "row_scales"),
+        (element, tile, ProductArguments { channel_scales: 4, ..good }, "channel_scales"),
         (element, tile, ProductArguments { activation: 5, ..good }, "activation"),
         (element, Tile { resident: 40, ..tile }, good, "shared memory"),
     ];

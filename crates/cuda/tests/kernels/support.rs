@@ -127,6 +127,48 @@ fn rounding(element: Element) -> f64 {
     }
 }
 
+/// Rows of bytes or of INT32 in memory of their own, `stride` bytes apart.
+#[derive(Clone)]
+pub(crate) struct Bytes {
+    stride: usize,
+    memory: Vec<u128>,
+}
+
+impl Bytes {
+    pub(crate) fn new(rows: usize, stride: usize) -> Self {
+        Self { stride, memory: vec![u128::MAX; (rows * stride).div_ceil(16)] }
+    }
+
+    pub(crate) fn random(rows: usize, stride: usize, random: &mut Random) -> Self {
+        let mut bytes = Self::new(rows, stride);
+        bytes.all().fill_with(|| (random.below(255) as i32 - 127) as i8 as u8);
+        bytes
+    }
+
+    pub(crate) fn all(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.memory)
+    }
+
+    pub(crate) fn at(&self, row: usize, column: usize) -> i8 {
+        bytemuck::cast_slice::<_, i8>(&self.memory)[row * self.stride + column]
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.memory.as_ptr() as Address
+    }
+
+    pub(crate) fn matrix(&self) -> Matrix {
+        Matrix { address: self.address(), stride: self.stride as i64 }
+    }
+}
+
+/// Scales of a usual size, in a row.
+pub(crate) fn scales(count: usize, random: &mut Random) -> Operand {
+    let mut scales = Operand::new(Element::F32, 1, count, 4, 0);
+    scales.fill(|_, _| (1.5 + random.value()) / 127.0);
+    scales
+}
+
 /// Parts of a product and their bias.
 pub(crate) struct PartsOperand {
     parts: Option<Operand>,

@@ -110,7 +110,7 @@ fn a_product_in_8_bits_is_our_kernel_or_the_librarys_with_one_that_scales_behind
     assert_eq!((library.products, library.launches()), (half.products, half.launches() + 4 + products));
     let own = summary(step, &in_eight_bits(step), &Own);
     // The widths of the second products of the layers fit the tile.
-    assert_eq!((own.kernels["own 8-bit product"], own.kernels["dequantize"]), (4, products - 4), "{own}");
+    assert_eq!((own.kernels["own product"], own.kernels["dequantize"]), (4, products - 4), "{own}");
     assert!(own.floor < half.floor * 7 / 10, "{own}, with 16 bits {half}");
 }
 

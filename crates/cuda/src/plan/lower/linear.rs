@@ -105,7 +105,7 @@ impl Lowering<'_> {
     /// How a product is divided.
     fn split(&self, product: &Product) -> Split {
         let key = Key::of(product);
-        self.choose.split(&key).fitting(key.units())
+        self.choose.split(&key).fitting(&key)
     }
 
     /// Launches a product with its addresses.
@@ -198,8 +198,12 @@ impl Lowering<'_> {
     }
 }
 
-/// The product by our own kernel where it takes it, else by the library. `sums`: memory for the library's INT32 sums of 8-bit factors.
+/// A product of 8-bit factors by our own kernel where it takes it, all else by the library. `sums`: memory for the library's INT32 sums of
+/// 8-bit factors.
 pub(crate) fn launches(product: Product, tile: Option<Tile>, sums: Address) -> Vec<Launch> {
+    if !product.eight_bits {
+        return vec![Launch::Product(product)];
+    }
     let Product { element, x, weight, bias, y, rows, from, to, epilogue, parts, apart, single, .. } = product;
     let activation = activation_code(match epilogue {
         Epilogue::None | Epilogue::Bias => None,
@@ -224,11 +228,8 @@ pub(crate) fn launches(product: Product, tile: Option<Tile>, sums: Address) -> V
             row_scales,
             channel_scales,
         };
-        let kernel = if product.eight_bits { Kernel::Product8(element, tile) } else { Kernel::Product(element, tile) };
+        let kernel = Kernel::Product(element, tile);
         return vec![Launch::Kernel { kernel, arguments: Arguments::Product(arguments) }];
-    }
-    if !product.eight_bits {
-        return vec![Launch::Product(product)];
     }
     let x = Matrix { address: sums, stride: i64::from(to) };
     let integers = Product { bias: 0, scales: Scales::default(), y: x, ..product };
