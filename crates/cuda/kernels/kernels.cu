@@ -34,6 +34,13 @@ KERNEL(gather, GatherArguments, 256, gather_rows)
 KERNEL(permute, PermuteArguments, 256, permute_elements)
 KERNEL(cast, CastArguments, 256, cast_elements)
 
+// Where instructions take more registers, one block fewer has to find room.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define RESIDENT(blocks) ((blocks)-1)
+#else
+#define RESIDENT(blocks) (blocks)
+#endif
+
 // By head dimension: of few query rows, with `key_warps` warps that share the keys, and of many.
 #define ATTENTION_OF(element, T, dim, key_warps, few_blocks, many_blocks)                              \
   KERNEL_RESIDENT(attention_few_##element##_##dim, AttentionArguments, 32 * key_warps, few_blocks,     \
@@ -42,10 +49,10 @@ KERNEL(cast, CastArguments, 256, cast_elements)
 
 #define ATTENTIONS_OF(element, T)        \
   ATTENTION_OF(element, T, 32, 8, 3, 6)  \
-  ATTENTION_OF(element, T, 48, 8, 3, 5)  \
+  ATTENTION_OF(element, T, 48, 8, 3, RESIDENT(5))   \
   ATTENTION_OF(element, T, 64, 8, 2, 4)  \
-  ATTENTION_OF(element, T, 80, 4, 4, 4)  \
-  ATTENTION_OF(element, T, 128, 4, 3, 3)
+  ATTENTION_OF(element, T, 80, 4, 4, RESIDENT(4))  \
+  ATTENTION_OF(element, T, 128, 4, 3, RESIDENT(3))
 
 ATTENTIONS_OF(f16, half_t)
 ATTENTIONS_OF(bf16, bf16_t)
