@@ -2,15 +2,18 @@
 # gpu_cuda_engine.sh OUT [PART...]: engine kind cuda (docs/engine_cuda.md) on a GPU, GR00T at full size with seeded random weights,
 # beside TensorRT and compiled PyTorch in the same run. Writes logs and tables to OUT. FAMILY is n1d6 (default) or n1d7.
 #   tests      the suite of engine kinds on the demo policies, and the unit tests of the crate
-#   export     checkpoint and FP16 bundle (2 minutes, 20 GB of disk)
-#   build      TensorRT's engines of the same bundle, JOBS at a time (default 6); left out where TensorRT is missing
+#   export     checkpoint and two FP16 bundles: whole stages for cuda and PyTorch, groups of eight blocks for TensorRT 8.6, which builds
+#              no larger ones (1 minute, 25 GB of disk)
+#   build      TensorRT's engines, JOBS at a time (default 6); left out where TensorRT is missing
 #   accuracy   every stage and the chunks against ONNX Runtime; the parts below need its verdict
 #   ready      from the start of the process to the first chunk: first start (algorithms are measured), second start (they are kept)
-#   latency    200 inferences three times by turns: cuda, TensorRT; one graph, launch by launch, waiting after each; then PyTorch
-#   same       the sample bag twice: the same chunks bit by bit
+#   latency    200 inferences three times by turns: cuda, TensorRT; one graph, launch by launch, waiting after each; then PyTorch (MODES:
+#              compile-graph, the fastest of scripts/peer_torch.py)
+#   same       the sample bag twice, and once without programmatic launches: the same chunks bit by bit
+#   eight      W8A8: the stages' precision set to int8+fp16; verify, bench
 #   memory     what the process and the GPU hold; what `plan` says
 #   endurance  10,000 inferences; memory of process and GPU every ten seconds
-#   sanitize   compute-sanitizer (memcheck, racecheck, initcheck) on the demo policy
+#   sanitize   compute-sanitizer (memcheck, racecheck, initcheck, synccheck) on the demo policy
 # Without a PART: all of them.
 #
 # Needs an NVIDIA GPU, cuBLASLt on the loader's path, ORT_DYLIB_PATH, and the binary that
@@ -24,7 +27,7 @@ tool=${VLA_TRT_TOOL:-$root/target/release/vla-trt}
 work=${VLA_TRT_WORK:-$out/work}
 bag=$root/data/aloha_cube params=$root/config/aloha.yaml
 family=${FAMILY:-n1d6}
-bundle=full
+bundle=whole groups=groups
 mkdir -p "$out" "$work"
 cd "$work" || exit 1
 
@@ -38,7 +41,8 @@ shown() { # the command as a reader would type it, then what it says and its exi
   return "$code"
 }
 policy_of() { echo "--policy $1 --params $params -p engine.kind:=$2"; }
-built() { ls "$bundle"/engines/*.engine >/dev/null 2>&1; }
+built() { ls "$groups"/engines/*.engine >/dev/null 2>&1; }
+seconds() { local begun=$1 ended; ended=$(date +%s%N); echo "$(((ended - begun) / 1000000)) ms"; }
 gpu_mib() { nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2>/dev/null | sed -n "s/^$1, *//p"; }
 
 tests() {
@@ -50,37 +54,35 @@ tests() {
 export_bundle() {
   title "Checkpoint and bundle"
   [ -e checkpoint/config.json ] || shown "$tool" make-checkpoint --family "$family" --size "${SIZE:-full}" -o checkpoint
-  [ -e "$bundle/policy.yaml" ] || shown "$tool" export --checkpoint checkpoint --tokenizer checkpoint/tokenizer \
-    --embodiment new_embodiment --camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 \
-    --max-text-tokens 192 --blocks-per-engine 8 --steps 4 --dtype fp16 -o "$bundle"
-  du -sh checkpoint "$bundle"
+  local as=(--checkpoint checkpoint --tokenizer checkpoint/tokenizer --embodiment new_embodiment --camera top=640x480
+    --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 --max-text-tokens 192 --steps 4 --dtype fp16)
+  [ -e "$bundle/policy.yaml" ] || shown "$tool" export "${as[@]}" -o "$bundle"
+  [ -e "$groups/policy.yaml" ] || shown "$tool" export "${as[@]}" --blocks-per-engine 8 -o "$groups"
+  du -sh checkpoint "$bundle" "$groups"
   wc -c "$bundle"/*.operations.json
 }
 
 build() {
   title "TensorRT's engines"
-  sed -n 's/^  - name: //p' "$bundle/policy.yaml" |
-    xargs -P "${JOBS:-6}" -L 1 sh -c '"$0" build "$2" --stages "$3" >"$1/build-$3.log" 2>&1 || echo "SKIPPED: $3 was not built: $(tail -1 "$1/build-$3.log")"' \
-      "$tool" "$out" "$bundle"
+  sed -n 's/^  - name: //p' "$groups/policy.yaml" |
+    xargs -P "${JOBS:-6}" -L 1 sh -c '"$0" build "$2" --stages "$3" >"$1/build-$3.log" 2>&1 || echo "SKIPPED: $3 was not built: $(tail -n 1 "$1/build-$3.log")"' \
+      "$tool" "$out" "$groups"
 }
 
 ready() {
   title "Ready: process start to first chunk, weights in the page cache"
   cat "$bundle"/*.onnx.data >/dev/null
   rm -f "$bundle"/*.tactics.json
+  local start begun
   for start in first second third; do
-    local begun ended
-    begun=$(date +%s.%N)
+    begun=$(date +%s%N)
     "$tool" bench "$bag" $(policy_of "$bundle" cuda) -n 1 --warm-up 0 >"$out/ready-$start.log" 2>&1 || echo "exit code $?"
-    ended=$(date +%s.%N)
-    echo "cuda, $start start: $(echo "$ended - $begun" | bc) s"
+    echo "cuda, $start start: $(seconds "$begun")"
   done
   if built; then
-    local begun ended
-    begun=$(date +%s.%N)
-    "$tool" bench "$bag" $(policy_of "$bundle" tensorrt) -n 1 --warm-up 0 >"$out/ready-tensorrt.log" 2>&1 || echo "exit code $?"
-    ended=$(date +%s.%N)
-    echo "tensorrt: $(echo "$ended - $begun" | bc) s, builds not counted"
+    begun=$(date +%s%N)
+    "$tool" bench "$bag" $(policy_of "$groups" tensorrt) -n 1 --warm-up 0 >"$out/ready-tensorrt.log" 2>&1 || echo "exit code $?"
+    echo "tensorrt: $(seconds "$begun"), builds not counted"
   fi
 }
 
@@ -88,12 +90,12 @@ latency() {
   for run in 1 2 3; do
     title "Latency, run $run"
     shown "$tool" bench "$bag" $(policy_of "$bundle" cuda)
-    if built; then shown "$tool" bench "$bag" $(policy_of "$bundle" tensorrt); else echo "SKIPPED: no TensorRT engines"; fi
+    if built; then shown "$tool" bench "$bag" $(policy_of "$groups" tensorrt); else echo "SKIPPED: no TensorRT engines"; fi
   done
   title "Ways of starting a pass"
   shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) --compare-launch
   title "PyTorch on the same networks"
-  shown python3 "$root/scripts/peer_torch.py" "$bundle" --steps 4 --samples 200 --dtype fp16 --compile --no-check
+  shown python3 "$root/scripts/peer_torch.py" "$bundle" --steps 4 --samples 200 --dtype fp16 --modes "${MODES:-compile-graph}" --no-check
 }
 
 accuracy() {
@@ -103,14 +105,28 @@ accuracy() {
 
 same() {
   title "The same chunks"
-  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o first.mcap | tail -1
-  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o second.mcap --golden first.mcap --tolerance 0 | tail -3
+  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o first.mcap | tail -n 1
+  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o second.mcap --golden first.mcap --tolerance 0 | tail -n 3
+  VLA_TRT_CUDA_PROGRAMMATIC=0 shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o third.mcap --golden first.mcap --tolerance 0 |
+    tail -n 3
+}
+
+eight() {
+  title "Products in 8 bits"
+  rm -rf eight
+  cp -al "$bundle" eight && rm -f eight/*.provenance.json
+  sed -i 's/precision: fp16/precision: int8+fp16/' eight/policy.yaml
+  shown "$tool" verify eight --engine-kind cuda --bag "$bag" --params "$params" --observations 2 --scratch "$work"
+  for run in 1 2 3; do
+    shown "$tool" bench "$bag" $(policy_of eight cuda)
+    shown "$tool" bench "$bag" $(policy_of "$bundle" cuda)
+  done
 }
 
 memory() {
   title "Memory"
   shown "$tool" plan "$bundle" --engine-kind cuda
-  shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) -n 50 --warm-up 5 | tail -4
+  shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) -n 50 --warm-up 5 | tail -n 4
 }
 
 endurance() {
@@ -124,7 +140,7 @@ endurance() {
   done | tee "$out/endurance.csv"
   wait "$pid"
   echo "exit code $?"
-  tail -20 "$out/endurance.log"
+  tail -n 20 "$out/endurance.log"
 }
 
 sanitize() {
@@ -137,20 +153,20 @@ sanitize() {
       --camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 --dtype fp16 -o demo
   fi
   shown "$tool" verify demo --engine-kind cuda --bag "$bag" --params "$params" --observations 1
-  for check in memcheck racecheck initcheck; do
+  for check in memcheck racecheck initcheck synccheck; do
     shown "$sanitizer" --tool "$check" --error-exitcode 9 \
       "$tool" bench "$bag" $(policy_of demo cuda) -p engine.cuda_graph:=false -n 2 --warm-up 0
   done
 }
 
-[ $# -gt 0 ] || set -- tests export build accuracy ready latency same memory endurance sanitize
+[ $# -gt 0 ] || set -- tests export build accuracy ready latency same eight memory endurance sanitize
 title "Machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 uname -r
 for part in "$@"; do
   case $part in
     export) export_bundle ;;
-    tests | build | ready | latency | accuracy | same | memory | endurance | sanitize) "$part" ;;
+    tests | build | ready | latency | accuracy | same | eight | memory | endurance | sanitize) "$part" ;;
     *) echo "no part '$part'" >&2; exit 2 ;;
   esac
 done
