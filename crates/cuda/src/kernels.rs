@@ -3,6 +3,8 @@
 mod cubins;
 mod product;
 
+pub(crate) use product::has_room;
+
 pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
 use crate::launch::{

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{Limits, has_room};
 use crate::launch::{Element, Epilogue, Follows, Product, Tile};
 
 mod file;
@@ -21,7 +22,7 @@ pub use measure::{Measure, splits};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// Element type of both factors.
+    /// Element type of both factors; with `eight_bits` of the result alone.
     pub element: Element,
     /// Both factors have 8 bits and scales, and `element` is the result's type.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -159,6 +160,13 @@ impl Tactics {
         let key = Key::of(product);
         let tactic = self.nearest(&key)?;
         (tactic.split.fitting(&key) == split).then_some(&tactic.algorithm)
+    }
+
+    /// Forgets tiles that this device has no room for with any number of rows: a choice counts for other lengths, too.
+    pub fn forget_without_room(&mut self, limits: Limits) {
+        self.chosen.retain(|key, tactic| {
+            tactic.split.tile.is_none_or(|tile| has_room(tile, key.from, tactic.split.parts, limits))
+        });
     }
 
     /// Adds a choice, in place of an older one for the key.

@@ -104,10 +104,10 @@ impl<'a> Measurer<'a> {
         Ok((product, base))
     }
 
-    /// A kernel that adds the parts as what follows the product does; `None` where none takes such sizes. What follows a value is not
-    /// known: a norm of it. Few rows are always measured with one, because a product of ours reads weights while it runs.
+    /// A kernel that adds the parts as what follows the product does; `None` where nothing does, or none takes such sizes. What follows a
+    /// value is not known; of few rows in 8 bits it is a norm, because a product of ours reads weights while it runs.
     fn following(&self, key: &Key, product: &Product, base: u64, release: bool) -> Option<Prepared> {
-        if key.follows == Follows::Value && key.rows > Tile::ROWS {
+        if key.follows == Follows::Value && (key.rows > Tile::ROWS || !key.eight_bits) {
             return None;
         }
         let release = i32::from(release);

@@ -55,6 +55,7 @@ impl Products {
         };
         let mut tactics = engine.tactics.borrow_mut();
         if !tactics.measured {
+            tactics.choices.forget_without_room(module.limits());
             let whole = plan(&Split::WHOLE)?;
             let keys: BTreeSet<Key> = whole.products().map(Key::of).collect();
             let missing: Vec<Key> = keys.into_iter().filter(|key| tactics.choices.nearest(key).is_none()).collect();

@@ -58,14 +58,9 @@ pub(super) fn product(
 
     let by_rows = (a.rows.unsigned_abs().max(48).div_ceil(8) - 6) as usize;
     let function = FUNCTIONS[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
-    let (rows, outputs) = (48 + 8 * by_rows as u64, u64::from(Tile::OUTPUTS * tile.out_warps));
-    let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps);
-    let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
-    let sums = u64::from(tile.channel_warps) * rows * (outputs + 4) * 4;
-    let most = u64::from((limits.shared + RESERVED) / tile.resident - RESERVED);
-    let stages = (most.saturating_sub(joined) / stage).min(from / depth);
-    let shared = (stages * stage).max(sums) + joined;
-    sizes.check("shared memory", shared as i64, stages > 0 && shared <= most, &format!("at most {most} bytes"))?;
+    let Shared { bytes, most, fits } = Shared::of(tile, 48 + 8 * by_rows as u64, from / depth, limits);
+    sizes.check("shared memory", bytes as i64, fits, &format!("at most {most} bytes"))?;
+    let outputs = u64::from(Tile::OUTPUTS * tile.out_warps);
     let blocks = to.div_ceil(outputs);
     sizes.check("to", a.to, blocks <= 65535, "at most 65535 tiles")?;
     Ok(Configuration {
@@ -73,6 +68,34 @@ pub(super) fn product(
         grid: [tile.cluster, blocks as u32, a.parts.unsigned_abs()],
         block: [32 * tile.out_warps * tile.channel_warps, 1, 1],
         cluster: tile.cluster,
-        shared: shared as u32,
+        shared: bytes as u32,
     })
+}
+
+/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
+pub(crate) fn has_room(tile: Tile, from: i32, parts: u32, limits: Limits) -> bool {
+    let steps = u64::from(from.unsigned_abs()) / (u64::from(tile.depth()) * u64::from(parts)).max(1);
+    let clusters = tile.cluster == 1 || limits.clusters;
+    clusters && Shared::of(tile, Tile::ROWS.unsigned_abs().into(), steps, limits).fits
+}
+
+/// Shared memory of a block.
+struct Shared {
+    bytes: u64,
+    most: u64,
+    fits: bool,
+}
+
+impl Shared {
+    /// For `rows` rows, 48, 56 or 64, and a block's `steps` stages of weights.
+    fn of(tile: Tile, rows: u64, steps: u64, limits: Limits) -> Self {
+        let outputs = u64::from(Tile::OUTPUTS * tile.out_warps);
+        let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps);
+        let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
+        let sums = u64::from(tile.channel_warps) * rows * (outputs + 4) * 4;
+        let most = u64::from(((limits.shared + RESERVED) / tile.resident.max(1)).saturating_sub(RESERVED));
+        let stages = (most.saturating_sub(joined) / stage).min(steps);
+        let bytes = (stages * stage).max(sums) + joined;
+        Self { bytes, most, fits: stages > 0 && bytes <= most }
+    }
 }

@@ -1,7 +1,7 @@
 //! Choosing by measurement.
 
 use super::{Key, Split, Tactic, Tactics};
-use crate::kernels::Limits;
+use crate::kernels::{Limits, has_room};
 use crate::launch::{Element, Follows, Tile};
 
 /// Most parts of a product.
@@ -68,7 +68,8 @@ pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
                 let split = Split { parts, single: false, tile: Some(tile) };
                 let enough = blocks * 2 >= limits.multiprocessors;
                 let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
-                if enough && not_too_many && split.fitting(key) == split {
+                let room = has_room(tile, key.from, parts, limits);
+                if enough && not_too_many && room && split.fitting(key) == split {
                     splits.push(split);
                 }
             }

@@ -248,6 +248,25 @@ fn tiles_occupy_the_device_and_divide_the_channels() {
 }
 
 #[test]
+fn a_tile_is_one_that_the_device_has_room_for_at_any_number_of_rows() {
+    let key = Key { eight_bits: true, rows: 41, ..key(51, Follows::Norm) };
+    let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
+    let (narrow, wide) = (Limits { shared: 99 << 10, ..orin }, Limits { shared: 227 << 10, ..orin });
+    let room = |split: &Split, limits| split.tile.is_some_and(|tile| has_room(tile, key.from, split.parts, limits));
+    for limits in [orin, narrow, wide] {
+        assert!(tiles(&key, limits).iter().all(|split| room(split, limits)));
+    }
+    let wider: Vec<Split> = tiles(&key, wide).into_iter().filter(|split| !room(split, narrow)).collect();
+    assert!(!wider.is_empty(), "some take more than 99 KiB with 64 rows");
+    let mut tactics = Tactics::new(machine());
+    tactics.insert(key, Tactic { split: wider[0], algorithm: Vec::new(), microseconds: 5.0 });
+    tactics.forget_without_room(wide);
+    assert_eq!(tactics.len(), 1);
+    tactics.forget_without_room(narrow);
+    assert!(tactics.is_empty(), "it is measured again");
+}
+
+#[test]
 fn a_product_that_nothing_runs_is_reported() {
     let mut fake = Fake { time: |_: &Key, _, _| None, timed: Cell::new(0) };
     let mut tactics = Tactics::new(machine());

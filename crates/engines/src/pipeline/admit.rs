@@ -7,8 +7,9 @@ use crate::memory::{Admission, MemoryPlan, Pool, Shortage, mib};
 use crate::provenance::network_files;
 use vla_base::sys::streamed::evict_from_page_cache;
 
-/// Like [`MemoryPlan::admit`]. If only the page cache is too large, drops the pages of the stages' files from it and checks
-/// once more: a bundle that was just copied to a robot is completely in the page cache.
+/// Like [`MemoryPlan::admit`], but where the page cache is too large for what the GPU driver counts as free, the pages of the stages' files
+/// leave it before the check, also where `count_available` says that it is free: a bundle that was just copied to a robot is completely in
+/// the page cache.
 ///
 /// # Errors
 /// [`Shortage`] of the last check.
@@ -18,8 +19,9 @@ pub fn admit(
     stages: &[Stage],
     pool: &mut dyn FnMut() -> Pool,
 ) -> Result<(), Box<Shortage>> {
-    let Err(shortage) = plan.admit(admission, Some(pool())) else { return Ok(()) };
-    let Some(cached) = shortage.alternatives.page_cache else { return Err(shortage) };
+    let strict = Admission { count_available: false, ..admission };
+    let Err(shortage) = plan.admit(strict, Some(pool())) else { return Ok(()) };
+    let Some(cached) = shortage.alternatives.page_cache else { return plan.admit(admission, Some(pool())) };
     tracing::info!(
         "the page cache holds {:.1} MiB that the GPU driver does not count as free; dropping the policy's own files from it",
         mib(cached)

@@ -436,6 +436,9 @@ fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_onc
     assert!(shortage.alternatives.page_cache.is_some(), "{text}");
     let counted = Admission { count_available: true, ..Admission::default() };
     load_with(shares(&[100]), None, counted).map(drop).expect("MemAvailable counts");
+    // The policy's pages leave the cache then, too: looked at twice before the first load, once before the second.
+    let pipeline = load_with(shares(&[100, 200, 1000, 2000]), None, counted).expect("MemAvailable counts");
+    assert_eq!(*pipeline.backend.device_free.borrow(), [2000]);
     // If MemAvailable is also too small, dropping the page cache does not help.
     let short = StandIn { available: vec![300], ..shares(&[100]) };
     assert!(!refused(short, Admission::default()).to_string().contains("page cache"));
