@@ -26,7 +26,7 @@ pub fn write(family: &'static Family, out: &Path, seed: u64) -> Result<String, E
 /// The same with networks in this element type.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_in(family: &'static Family, dtype: DType, out: &Path, seed: u64) -> Result<String, Error> {
     let checkpoint = Staging::scratch(out)?;
     let dir = checkpoint.dir();
