@@ -3,7 +3,7 @@
 # beside TensorRT and compiled PyTorch in the same run. Writes logs and tables to OUT. FAMILY is n1d6 (default) or n1d7.
 #   tests      the suite of engine kinds on the demo policies, and the unit tests of the crate
 #   export     checkpoint and two FP16 bundles: whole stages for cuda and PyTorch, groups of eight blocks for TensorRT 8.6, which builds
-#              no larger ones (1 minute, 25 GB of disk)
+#              no larger ones (a minute)
 #   build      TensorRT's engines, JOBS at a time (default 6); left out where TensorRT is missing
 #   accuracy   every stage and the chunks against ONNX Runtime; the parts below need its verdict
 #   ready      from the start of the process to the first chunk: first start (algorithms are measured), second start (they are kept)

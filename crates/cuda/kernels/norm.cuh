@@ -177,13 +177,19 @@ struct Raw {
     words = vector && exists ? load_16(pointer<const T>(vector) + at) : make_uint4(0, 0, 0, 0);
   }
   template <class T>
-  __device__ __forceinline__ void unpack_to(float (&v)[kChunk]) const {
+  __device__ __forceinline__ float2 pair(int i) const {
     const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
+    return unpack<T>(pairs[i]);
+  }
+  template <class T>
+  __device__ __forceinline__ void multiply(float (&v)[kChunk]) const {
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const float2 pair = unpack<T>(pairs[i]);
-      v[2 * i] = pair.x, v[2 * i + 1] = pair.y;
-    }
+    for (int i = 0; i < 4; i++) v[2 * i] *= pair<T>(i).x, v[2 * i + 1] *= pair<T>(i).y;
+  }
+  template <class T>
+  __device__ __forceinline__ void add(float (&v)[kChunk]) const {
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[2 * i] += pair<T>(i).x, v[2 * i + 1] += pair<T>(i).y;
   }
 };
 
@@ -196,29 +202,12 @@ struct NormVectors {
     gain.load<T>(a.gain, column, exists), shift.load<T>(a.shift, column, exists);
   }
   __device__ __forceinline__ void apply(const NormArguments &a, float mean, float rate, float (&v)[kChunk]) const {
-    float other[kChunk];
 #pragma unroll
     for (int i = 0; i < kChunk; i++) v[i] = (v[i] - mean) * rate;
-    if (a.weight) {
-      weight.unpack_to<T>(other);
-#pragma unroll
-      for (int i = 0; i < kChunk; i++) v[i] *= other[i];
-    }
-    if (a.bias) {
-      bias.unpack_to<T>(other);
-#pragma unroll
-      for (int i = 0; i < kChunk; i++) v[i] += other[i];
-    }
-    if (a.gain) {
-      gain.unpack_to<T>(other);
-#pragma unroll
-      for (int i = 0; i < kChunk; i++) v[i] *= other[i];
-    }
-    if (a.shift) {
-      shift.unpack_to<T>(other);
-#pragma unroll
-      for (int i = 0; i < kChunk; i++) v[i] += other[i];
-    }
+    if (a.weight) weight.multiply<T>(v);
+    if (a.bias) bias.add<T>(v);
+    if (a.gain) gain.multiply<T>(v);
+    if (a.shift) shift.add<T>(v);
   }
 };
 
@@ -259,12 +248,7 @@ __device__ __forceinline__ void norm_row(const NormArguments &a) {
   float v[kChunk] = {};
   if (a.x.address) load_chunk(row_of<const T>(a.x, row) + column, exists, v);
   add_parts<kChunk, T>(a.parts, row, column, exists, v);
-  if (a.parts.bias) {
-    float other[kChunk];
-    bias.unpack_to<T>(other);
-#pragma unroll
-    for (int i = 0; i < kChunk; i++) v[i] += other[i];
-  }
+  if (a.parts.bias) bias.add<T>(v);
   if (a.sum.address && exists) store_chunk(row_of<T>(a.sum, row) + column, v);
 
   const float mean = a.kind == 0 ? fast_divide(warp_sum(sum_of(v)), elements) : 0.f;

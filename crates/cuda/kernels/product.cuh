@@ -129,8 +129,7 @@ __device__ __forceinline__ void finish_product(const ProductArguments &a, int pa
   const int64_t at = part * a.apart + row * a.y.stride + output;
   scale_chunk(pointer<const float>(a.row_scales)[row], a.channel_scales, output, v);
   if (a.bias) add_chunk(pointer<const T>(a.bias) + output, true, v);
-#pragma unroll
-  for (int i = 0; i < kChunk; i++) v[i] = activated<T>(v[i], a.activation);
+  activate<T>(v, a.activation);
   if (a.single)
     store_chunk(pointer<float>(a.y.address) + at, v);
   else

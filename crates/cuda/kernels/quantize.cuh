@@ -106,8 +106,7 @@ __device__ __forceinline__ void dequantize_chunk(const DequantizeArguments &a, i
   }
   scale_chunk(pointer<const float>(a.row_scales)[row], a.channel_scales, column, v);
   if (a.bias) add_chunk(pointer<const T>(a.bias) + column, true, v);
-#pragma unroll
-  for (int i = 0; i < n; i++) v[i] = activated<T>(v[i], a.activation);
+  activate<T>(v, a.activation);
   store_chunk(row_of<T>(a.y, row) + column, v);
 }
 template <class T>

@@ -56,6 +56,14 @@ fn tool() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vla-trt"))
 }
 
+/// `to-lerobot` of the sample bag.
+fn to_lerobot(bench: &Bench) -> Command {
+    let mut command = tool();
+    let policy = bench.policy.path();
+    command.arg("to-lerobot").arg(demo::bag()).arg("--policy").arg(policy).arg("--params").arg(demo::params());
+    command
+}
+
 fn fixture(name: &str) -> PathBuf {
     demo::root().join("tests/data/lerobot").join(name)
 }
@@ -217,15 +225,7 @@ fn an_inference_on_a_row_has_the_state_and_the_instruction_of_that_row() {
 fn a_rate_that_no_data_set_has_is_refused_before_the_bag_is_read() {
     let bench = Bench::new();
     for fps in ["0", "1e12", "nan"] {
-        let mut command = tool();
-        command
-            .arg("to-lerobot")
-            .arg(demo::bag())
-            .arg("--policy")
-            .arg(bench.policy.path())
-            .arg("--params")
-            .arg(demo::params());
-        let refused = command.arg("-o").arg(bench.out("set")).args(["--fps", fps]).output().expect("starts");
+        let refused = to_lerobot(&bench).arg("-o").arg(bench.out("set")).args(["--fps", fps]).output().expect("starts");
         assert!(code(&refused) == Some(1) && words(&refused).contains("0.1 to 10000"), "{}", words(&refused));
         assert!(!bench.out("set").exists());
     }
@@ -234,11 +234,9 @@ fn a_rate_that_no_data_set_has_is_refused_before_the_bag_is_read() {
 #[test]
 fn a_bag_becomes_a_data_set_with_its_states_frames_and_the_positions_that_followed_and_is_read_again() {
     let bench = Bench::new();
-    let (out, policy) = (bench.out("set"), bench.policy.path());
+    let out = bench.out("set");
     let convert = |more: &[&str]| {
-        let mut command = tool();
-        command.arg("to-lerobot").arg(demo::bag()).arg("--policy").arg(policy).arg("--params").arg(demo::params());
-        command.arg("-o").arg(&out).args(["--fps", "10"]).args(more).output().expect("starts")
+        to_lerobot(&bench).arg("-o").arg(&out).args(["--fps", "10"]).args(more).output().expect("starts")
     };
     let done = convert(&[]);
     assert_eq!(code(&done), Some(0), "{}", words(&done));
@@ -330,15 +328,8 @@ fn recorded_commands_are_the_actions_of_a_data_set_and_rows_before_the_first_are
 fn a_bag_without_the_topics_becomes_no_data_set() {
     let bench = Bench::new();
     let out = bench.out("set");
-    let mut command = tool();
-    command
-        .arg("to-lerobot")
-        .arg(demo::bag())
-        .arg("--policy")
-        .arg(bench.policy.path())
-        .arg("--params")
-        .arg(demo::params());
-    let refused = command.args(["-p", "inputs.joints.topic:=/elsewhere", "-o"]).arg(&out).output().expect("starts");
+    let refused =
+        to_lerobot(&bench).args(["-p", "inputs.joints.topic:=/elsewhere", "-o"]).arg(&out).output().expect("starts");
     assert!(code(&refused) == Some(1) && words(&refused).contains("/elsewhere"), "{}", words(&refused));
     assert!(!out.join("meta").exists());
 }
