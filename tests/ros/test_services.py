@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 
 import pytest
 from harness import CAMERAS, Feed, values, wait_for
@@ -10,6 +11,7 @@ from harness import CAMERAS, Feed, values, wait_for
 PATIENT = {f"inputs.{name}.max_age_ms": 600_000.0
            for name in (*(f"cameras.{camera}" for camera in CAMERAS), "joints")}
 PATIENT |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0, "rate_hz": -1.0}
+MAX_BLIND_S = 0.5  # default of max_blind_s: by then the motion of a chunk has ended
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,11 @@ class Repeated:
         assert answer.success, answer.message
         return wait_for(lambda: self.chunks[before:], "a chunk")[-1]
 
+    def reload(self):
+        """Calls ~/reload with the robot at rest. After one while it brakes, the observation from before the rest is refused."""
+        time.sleep(MAX_BLIND_S + 0.1)
+        return self.trigger("reload")
+
     def engines(self):
         """The latest status of the engines."""
         ours = [status for array in self.heard for status in array.status
@@ -119,7 +126,7 @@ def test_weights_written_over_and_cut_short_change_nothing_until_reload(robot, s
         file.write_bytes(b"")
     assert same_bits(node.infer(), before), "what is cut short on disk is read from the copy"
     assert node.node.process.poll() is None
-    answer = node.trigger("reload")
+    answer = node.reload()
     assert not answer.success and "policy.yaml" in answer.message, answer.message
 
     # The sign of every weight of the last stage: a policy that loads, and does something else.
@@ -127,7 +134,7 @@ def test_weights_written_over_and_cut_short_change_nothing_until_reload(robot, s
         if file.name == "step.onnx.data":
             content = bytes(byte ^ 0x80 if index % 4 == 3 else byte for index, byte in enumerate(content))
         file.write_bytes(content)
-    answer = node.trigger("reload")
+    answer = node.reload()
     assert answer.success, answer.message
     new = node.infer()
     assert not same_bits(new, before) and new.policy_fingerprint != before.policy_fingerprint
@@ -143,17 +150,17 @@ def test_a_reload_reads_the_policys_description_anew(robot, start, policy, tmp_p
     name = next(line for line in good.splitlines() if line.startswith("name:"))
 
     description.write_text(good.replace(name, "name: renamed"))
-    assert node.trigger("reload").success
+    assert node.reload().success
     assert same_bits(node.infer(), before)
     wait_for(lambda: (s := node.engines()) and values(s)["policy"] == "renamed", "the new name")
 
     # Parameters were declared for another step.
     description.write_text(re.sub(r"step_s: [0-9.]+", "step_s: 0.123", good))
-    answer = node.trigger("reload")
+    answer = node.reload()
     assert not answer.success and "action.step_s" in answer.message and "restart the node" in answer.message
     assert not node.trigger("infer_once").success, "no policy is loaded"
     wait_for(lambda: (s := node.engines()) and values(s)["phase"] == "degraded", "the phase degraded")
 
     description.write_text(good)
-    assert node.trigger("reload").success
+    assert node.reload().success
     assert same_bits(node.infer(), before)
