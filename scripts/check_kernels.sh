@@ -35,7 +35,8 @@ trap 'rm -rf "$work"' EXIT
 
 # Lines of: architecture, kernel, registers, bytes of stack frame, of spilled registers, of static shared memory.
 for architecture in "${architectures[@]}"; do
-  "$nvcc" -std=c++17 -O3 -cubin -gencode "arch=compute_$architecture,code=sm_$architecture" -Xptxas -v \
+  target=${architecture/%90/90a} # as build.rs
+  "$nvcc" -std=c++17 -O3 -cubin -gencode "arch=compute_$target,code=sm_$target" -Xptxas -v \
     -o "$work/$architecture.cubin" crates/cuda/kernels/kernels.cu 2> "$work/log" || die "The kernels do not compile for sm_$architecture." "$(cat "$work/log")"
   awk -v architecture="$architecture" '
     /Compiling entry function/ { split($0, quoted, "\x27"); kernel = quoted[2] }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # gpu_cuda_engine.sh OUT [PART...]: engine kind cuda (docs/engine_cuda.md) on a GPU, GR00T at full size with seeded random weights,
 # beside TensorRT and compiled PyTorch in the same run. Writes logs and tables to OUT. FAMILY is n1d6 (default) or n1d7.
-#   tests      the suite of engine kinds on the demo policies, and the unit tests of the crate
+#   tests      the suite of engine kinds on the demo policies, the unit tests of the crate, and those of the kernels on the GPU
 #   export     checkpoint and two FP16 bundles: whole stages for cuda and PyTorch, groups of eight blocks for TensorRT 8.6, which builds
 #              no larger ones (a minute)
 #   build      TensorRT's engines, JOBS at a time (default 6); left out where TensorRT is missing
@@ -48,6 +48,7 @@ gpu_mib() { nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheade
 tests() {
   title "Tests"
   (cd "$root" && shown cargo test --release -p vla_cuda --features cuda -- --test-threads 1)
+  (cd "$root" && VLA_TRT_TEST_GPU=1 shown cargo test --release -p vla_cuda --features cuda --test kernels -- --test-threads 1)
   (cd "$root" && shown cargo test --release -p vla_trt_tests --features cuda --test engines cuda -- --test-threads 1 --nocapture)
 }
 

@@ -101,8 +101,14 @@ fn image(out: &Path, architecture: u32) -> PathBuf {
     out.join(format!("kernels_{architecture}.cubin"))
 }
 
+/// Hopper's has its own instructions (CUDA 12.0); it runs on no other GPU, as sm_90 does not. nvcc does not list it.
+fn target(architecture: u32) -> String {
+    if architecture == 90 { "90a".to_owned() } else { architecture.to_string() }
+}
+
 fn compile(compiler: &Path, architecture: u32, out: &Path) -> Result<(), String> {
-    let target = format!("arch=compute_{architecture},code=sm_{architecture}");
+    let target = target(architecture);
+    let target = format!("arch=compute_{target},code=sm_{target}");
     output(
         Command::new(compiler)
             .args(["-std=c++17", "-O3", "-cubin", "-gencode", &target, "-o"])

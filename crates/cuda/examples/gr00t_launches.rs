@@ -3,7 +3,7 @@
 
 use vla_cuda::kernels::{Limits, configuration};
 use vla_cuda::launch::{
-    Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, NormArguments, RotaryArguments,
+    Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, NormArguments, RotaryArguments, RotaryHeads,
 };
 
 fn norm(rows: i32, groups: i32, width: i32) -> (Kernel, Arguments) {
@@ -25,8 +25,9 @@ fn attention(
     (Kernel::Attention(Element::F16), Arguments::Attention(arguments))
 }
 
-fn rotary(rows: i32, group: i32, heads: i32, dim: i32) -> (Kernel, Arguments) {
-    let arguments = RotaryArguments { rows, group, heads, dim, ..RotaryArguments::default() };
+fn rotary(rows: i32, group: i32, heads: [i32; 2], dim: i32) -> (Kernel, Arguments) {
+    let [first, second] = heads.map(|heads| RotaryHeads { heads, ..RotaryHeads::default() });
+    let arguments = RotaryArguments { first, second, rows, group, dim, ..RotaryArguments::default() };
     (Kernel::Rotary(Element::F16), Arguments::Rotary(arguments))
 }
 
@@ -37,14 +38,14 @@ fn elementwise(rows: i32, columns: i32) -> (Kernel, Arguments) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let multiprocessors = std::env::args().nth(1).unwrap_or_else(|| "8".to_owned()).parse()?;
-    let limits = Limits { multiprocessors, shared: 99 << 10, clusters: false };
+    let limits = Limits { multiprocessors, shared: 99 << 10, clusters: false, warpgroups: false };
     let launches = [
         ("DiT: norm, 51 rows", norm(51, 1, 1536)),
         ("DiT: attention to 53 text rows", attention(1, 51, 53, (32, 32), 48, false)),
         ("DiT: attention to 324 image rows", attention(1, 51, 324, (32, 32), 48, false)),
         ("DiT: self-attention", attention(1, 51, 51, (32, 32), 48, false)),
         ("language: norm, 400 rows", norm(400, 1, 2048)),
-        ("language: rotary with norm of the head, 16 heads", rotary(400, 400, 16, 128)),
+        ("language: rotary with norm of the head, 16 and 8 heads", rotary(400, 400, [16, 8], 128)),
         ("language: causal attention", attention(1, 400, 400, (16, 8), 128, true)),
         ("language: SiLU times the gate, 6144 wide", elementwise(400, 6144)),
         ("vision: norm, 3 images of 256 patches", norm(768, 1, 1152)),

@@ -48,6 +48,24 @@ struct ProductArguments {
   Address row_scales, channel_scales;
 };
 
+// Of a matrix in memory and its tiles: the driver's CUtensorMap.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+
+struct TensorProductArguments {
+  Matrix x;
+  Address weight, bias;
+  Matrix y;
+  int64_t apart;
+  int32_t rows, from, to, parts, single, activation;
+};
+
+struct MappedTensorProduct {
+  TensorMap x_map, weight_map;
+  TensorProductArguments arguments;
+};
+
 struct QuantizeArguments {
   Matrix x, y;
   Address scales;
@@ -62,11 +80,17 @@ struct DequantizeArguments {
   int32_t rows, columns, activation, release;
 };
 
-struct RotaryArguments {
-  Matrix x, y, cos, sin;
+struct RotaryHeads {
+  Matrix x, y;
   Address norm;
+  int32_t heads;
   float eps;
-  int32_t rows, group, heads, dim;
+};
+
+struct RotaryArguments {
+  RotaryHeads first, second;
+  Matrix cos, sin;
+  int32_t rows, group, dim;
   int32_t _padding;
 };
 

@@ -7,6 +7,7 @@
 #include "product.cuh"
 #include "quantize.cuh"
 #include "rotary.cuh"
+#include "tensor_product.cuh"
 
 // In blocks of at most `threads` threads. KERNEL_RESIDENT: with registers for `blocks` of them on a multiprocessor; left to itself the
 // compiler spills some registers of the larger kernels to have more.
@@ -87,3 +88,22 @@ QUANTIZED_OF(bf16, bf16_t)
 
 PRODUCTS_OF(f16, half_t)
 PRODUCTS_OF(bf16, bf16_t)
+
+// By the type of the result and the outputs of a block. Tensor maps have to stay in the launch's parameters.
+#if defined(VLA_CUDA_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef VLA_CUDA_EMULATOR
+#define TENSOR_PRODUCT(element, T, outputs) \
+  KERNEL(tensor_product_##element##_##outputs, MappedTensorProduct, kTensorThreads, (tensor_product<T, outputs>))
+#else
+#define TENSOR_PRODUCT(element, T, outputs)                                                                                           \
+  extern "C" __global__ void __launch_bounds__(kTensorThreads, 2)                                                                    \
+      tensor_product_##element##_##outputs(const __grid_constant__ MappedTensorProduct a) { tensor_product<T, outputs>(a); }
+#endif
+#define TENSOR_PRODUCTS_OF(element, T) \
+  TENSOR_PRODUCT(element, T, 48)       \
+  TENSOR_PRODUCT(element, T, 72)       \
+  TENSOR_PRODUCT(element, T, 96)       \
+  TENSOR_PRODUCT(element, T, 128)
+TENSOR_PRODUCTS_OF(f16, half_t)
+TENSOR_PRODUCTS_OF(bf16, bf16_t)
+#endif

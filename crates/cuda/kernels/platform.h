@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include "arguments.h"
 
+typedef uint64_t Barrier;  // in shared memory
+
 #ifdef VLA_CUDA_EMULATOR
 #include "emulator.h"
 #else
@@ -11,7 +13,7 @@
 #include <cuda_fp16.h>
 
 // The kernel's dynamic shared memory.
-extern __shared__ __align__(16) unsigned char dynamic_shared[];
+extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 __device__ __forceinline__ unsigned char *shared_memory() { return dynamic_shared; }
 
 // Lets the launch behind this one start, if it was launched as a programmatic dependent, once all blocks have come here or ended.
@@ -39,6 +41,7 @@ __device__ __forceinline__ int shared_memory_bytes() {
 
 __device__ __forceinline__ uint4 load_16(const void *p) { return *static_cast<const uint4 *>(p); }
 __device__ __forceinline__ void store_16(void *p, uint4 v) { *static_cast<uint4 *>(p) = v; }
+__device__ __forceinline__ void store_8(void *p, float2 v) { *static_cast<float2 *>(p) = v; }
 __device__ __forceinline__ uint32_t load_4(const void *p) { return *static_cast<const uint32_t *>(p); }
 __device__ __forceinline__ void store_4(void *p, uint32_t v) { *static_cast<uint32_t *>(p) = v; }
 
@@ -84,11 +87,12 @@ __device__ __forceinline__ int cluster_size() {
 __device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // Stores v where `place` is in the shared memory of block `rank`.
-__device__ __forceinline__ void store_in_cluster(float *place, int rank, const float (&v)[8]) {
+template <int n>
+__device__ __forceinline__ void store_in_cluster(float *place, int rank, const float (&v)[n]) {
   uint32_t address;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(place)), "r"(rank));
 #pragma unroll
-  for (int i = 0; i < 8; i += 4)
+  for (int i = 0; i < n; i += 4)
     asm volatile("st.shared::cluster.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(address + 4 * i), "f"(v[i]), "f"(v[i + 1]), "f"(v[i + 2]), "f"(v[i + 3]) : "memory");
 }
 #else
@@ -96,7 +100,8 @@ __device__ __forceinline__ int cluster_rank() { return 0; }
 __device__ __forceinline__ int cluster_size() { return 1; }
 __device__ __forceinline__ void cluster_arrive() {}
 __device__ __forceinline__ void cluster_wait() {}
-__device__ __forceinline__ void store_in_cluster(float *, int, const float (&)[8]) {}
+template <int n>
+__device__ __forceinline__ void store_in_cluster(float *, int, const float (&)[n]) {}
 #endif
 
 // Four 8x8 matrices of 16-bit elements; lane 8 i + j has the address of row j of matrix i.
@@ -155,4 +160,5 @@ __device__ __forceinline__ float fast_divide(float a, float b) { return __fdivid
 __device__ __forceinline__ float fast_rsqrt(float x) { return rsqrtf(x); }
 // e^x; its relative error grows with |x|, to 2^-18 at 30.
 __device__ __forceinline__ float fast_exp(float x) { return __expf(x); }
+#include "hopper.h"
 #endif

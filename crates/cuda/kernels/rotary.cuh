@@ -1,5 +1,5 @@
-// Rotary positions, after an RMS norm of the head where one is given. A warp a head of a row; a lane takes pairs of channels of
-// both halves.
+// Rotary positions of queries and keys, after an RMS norm of the head where one is given. A warp a head of a row; a lane takes pairs of
+// channels of both halves.
 #pragma once
 #include "elements.cuh"
 
@@ -22,11 +22,11 @@ __device__ __forceinline__ void store_pair(T *p, bool both, float2 v) {
 }
 
 template <bool aligned, class T>
-__device__ __forceinline__ void rotate_head(const RotaryArguments &a, int row, int head) {
+__device__ __forceinline__ void rotate_head(const RotaryArguments &a, const RotaryHeads &of, int row, int head) {
   const int lane = threadIdx.x % 32, half = a.dim / 2, at = row % a.group;
-  const T *x = row_of<const T>(a.x, row) + head * a.dim, *weight = pointer<const T>(a.norm);
+  const T *x = row_of<const T>(of.x, row) + head * a.dim, *weight = pointer<const T>(of.norm);
   const T *cos = row_of<const T>(a.cos, at), *sin = row_of<const T>(a.sin, at);
-  T *y = row_of<T>(a.y, row) + head * a.dim;
+  T *y = row_of<T>(of.y, row) + head * a.dim;
   float rate = 1.f;
   if (weight) {
     float squares = 0.f;
@@ -34,7 +34,7 @@ __device__ __forceinline__ void rotate_head(const RotaryArguments &a, int row, i
       const float2 low = load_pair<aligned>(x + i, i + 1 < half), high = load_pair<aligned>(x + half + i, i + 1 < half);
       squares += low.x * low.x + low.y * low.y + high.x * high.x + high.y * high.y;
     }
-    rate = fast_rsqrt(fast_divide(warp_sum(squares), a.dim) + a.eps);
+    rate = fast_rsqrt(fast_divide(warp_sum(squares), a.dim) + of.eps);
   }
   for (int i = lane * 2; i < half; i += 64) {
     const bool both = i + 1 < half;
@@ -52,14 +52,23 @@ __device__ __forceinline__ void rotate_head(const RotaryArguments &a, int row, i
 }
 
 template <class T>
+__device__ __forceinline__ void rotate(const RotaryArguments &a, const RotaryHeads &of, int row, int head) {
+  const uint64_t strides = of.x.stride | of.y.stride | a.cos.stride | a.sin.stride;
+  const uint64_t addresses = of.x.address | of.y.address | a.cos.address | a.sin.address | of.norm;
+  if (a.dim % 4 == 0 && strides % 2 == 0 && addresses % (2 * sizeof(T)) == 0)
+    rotate_head<true, T>(a, of, row, head);
+  else
+    rotate_head<false, T>(a, of, row, head);
+}
+
+template <class T>
 __device__ __forceinline__ void rotary(const RotaryArguments &a) {
-  const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, row = item / a.heads, head = item % a.heads;
+  const int heads = a.first.heads + a.second.heads;
+  const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, row = item / heads, head = item % heads;
   if (row >= a.rows) return;
   wait_for_launch_before();
-  const uint64_t strides = a.x.stride | a.y.stride | a.cos.stride | a.sin.stride;
-  const uint64_t addresses = a.x.address | a.y.address | a.cos.address | a.sin.address | a.norm;
-  if (a.dim % 4 == 0 && strides % 2 == 0 && addresses % (2 * sizeof(T)) == 0)
-    rotate_head<true, T>(a, row, head);
+  if (head < a.first.heads)
+    rotate<T>(a, a.first, row, head);
   else
-    rotate_head<false, T>(a, row, head);
+    rotate<T>(a, a.second, row, head - a.first.heads);
 }

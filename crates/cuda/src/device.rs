@@ -19,6 +19,7 @@ mod weights;
 
 pub use engine::{Bound, LoadedOperations};
 pub use instance::Instance;
+pub use module::{Module, PreparedKernel};
 
 /// Switches of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -2,14 +2,13 @@
 
 mod cubins;
 mod product;
-
-pub(crate) use product::has_room;
+mod tensor_product;
 
 pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
 use crate::launch::{
     Arguments, AttentionArguments, CastArguments, DequantizeArguments, Element, ElementwiseArguments, EulerArguments,
-    GatherArguments, Kernel, NormArguments, PermuteArguments, QuantizeArguments, RotaryArguments,
+    GatherArguments, Kernel, NormArguments, PermuteArguments, QuantizeArguments, RotaryArguments, Tile,
 };
 
 /// What a device lets a kernel have.
@@ -21,6 +20,8 @@ pub struct Limits {
     pub shared: u32,
     /// Whether blocks can be launched in clusters (compute capability 9.0 and newer).
     pub clusters: bool,
+    /// Whether there are tensor copies and a warpgroup's multiplications (compute capability 9.0, by kernels for sm_90a).
+    pub warpgroups: bool,
 }
 
 /// How a kernel is launched.
@@ -96,6 +97,9 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
             None => norm(of_element!("norm", element), a, limits),
         },
         (Kernel::Product(element, tile), Arguments::Product(a)) => product::product(element, tile, a, limits),
+        (Kernel::TensorProduct(element, tile), Arguments::TensorProduct(a)) => {
+            tensor_product::tensor_product(element, tile, a, limits)
+        }
         (Kernel::Quantize(element), Arguments::Quantize(a)) => quantize(of_element!("quantize", element), element, a),
         (Kernel::Dequantize(element), Arguments::Dequantize(a)) => {
             dequantize(of_element!("dequantize", element), element, a)
@@ -110,6 +114,14 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
         (Kernel::Cast, Arguments::Cast(a)) => cast(a),
         (Kernel::Euler(element), Arguments::Euler(a)) => euler(of_element!("euler", element), a),
         _ => Err(LaunchError::OtherArguments { kernel: format!("{kernel:?}"), arguments: format!("{arguments:?}") }),
+    }
+}
+
+/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
+pub(crate) fn has_room(tile: Tile, from: i32, parts: u32, limits: Limits) -> bool {
+    match tile {
+        Tile::Bytes(tile) => product::has_room(tile, from, parts, limits),
+        Tile::Tensor(tile) => tensor_product::has_room(tile, from, parts, limits),
     }
 }
 
@@ -197,7 +209,9 @@ fn norm(function: &'static str, a: &NormArguments, limits: Limits) -> Result<Con
 
 fn rotary(function: &'static str, a: &RotaryArguments) -> Result<Configuration, LaunchError> {
     let sizes = Sizes(function);
-    let (rows, heads) = (sizes.positive("rows", a.rows)?, sizes.positive("heads", a.heads)?);
+    let (rows, first) = (sizes.positive("rows", a.rows)?, sizes.positive("heads", a.first.heads)?);
+    sizes.check("second heads", a.second.heads, a.second.heads >= 0, "0 or more")?;
+    let heads = first + u64::from(a.second.heads.unsigned_abs());
     let dim = sizes.positive("dim", a.dim)?;
     sizes.check("dim", a.dim, dim % 2 == 0, "an even number")?;
     sizes.positive("group", a.group)?;

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 mod product;
 mod quantize;
+mod tensor_product;
 
-pub use product::{Epilogue, Follows, Product, ProductArguments, Tile};
+pub use product::{ByteTile, Epilogue, Follows, Product, ProductArguments, Tile};
 pub use quantize::{DequantizeArguments, QuantizeArguments, Scales};
+pub use tensor_product::{MappedTensorProduct, TensorMap, TensorProductArguments, TensorTile, Tiles};
 
 /// Address on the device; 0: none.
 pub type Address = u64;
@@ -46,7 +48,9 @@ pub enum Kernel {
     /// [`NormArguments`]
     Norm(Element),
     /// [`ProductArguments`]; the type of the result
-    Product(Element, Tile),
+    Product(Element, ByteTile),
+    /// [`TensorProductArguments`]; the type of the result
+    TensorProduct(Element, TensorTile),
     /// [`QuantizeArguments`]; the type of the rows
     Quantize(Element),
     /// [`DequantizeArguments`]; the type of the result
@@ -73,6 +77,7 @@ pub enum Kernel {
 pub enum Arguments {
     Norm(NormArguments),
     Product(ProductArguments),
+    TensorProduct(TensorProductArguments),
     Quantize(QuantizeArguments),
     Dequantize(DequantizeArguments),
     Attention(AttentionArguments),
@@ -84,15 +89,52 @@ pub enum Arguments {
     Euler(EulerArguments),
 }
 
-impl Arguments {
+/// What a kernel is launched with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameters {
+    /// The arguments themselves.
+    Plain(Arguments),
+    /// Of [`Kernel::TensorProduct`].
+    Mapped(Box<MappedTensorProduct>),
+}
+
+/// A structure's address, and its size.
+fn of<A>(structure: &A) -> (*const std::ffi::c_void, usize) {
+    (std::ptr::from_ref(structure).cast(), size_of::<A>())
+}
+
+impl Parameters {
+    /// The parameters of a kernel whose arguments have their addresses on the device.
+    ///
+    /// # Errors
+    /// Those of `map`.
+    pub fn new<E>(
+        kernel: Kernel,
+        arguments: Arguments,
+        map: impl Fn(Element, &Tiles) -> Result<TensorMap, E>,
+    ) -> Result<Self, E> {
+        let (Kernel::TensorProduct(element, tile), Arguments::TensorProduct(a)) = (kernel, arguments) else {
+            return Ok(Self::Plain(arguments));
+        };
+        Ok(Self::Mapped(Box::new(a.mapped(tile, |tiles| map(element, tiles))?)))
+    }
+
     /// The structure that the kernel takes: its address, valid as long as `self`, and its size.
     pub fn raw(&self) -> (*const std::ffi::c_void, usize) {
-        fn of<A>(arguments: &A) -> (*const std::ffi::c_void, usize) {
-            (std::ptr::from_ref(arguments).cast(), size_of::<A>())
+        match self {
+            Self::Plain(arguments) => arguments.raw(),
+            Self::Mapped(mapped) => of(&**mapped),
         }
+    }
+}
+
+impl Arguments {
+    /// The structure: its address, valid as long as `self`, and its size.
+    fn raw(&self) -> (*const std::ffi::c_void, usize) {
         match self {
             Self::Norm(a) => of(a),
             Self::Product(a) => of(a),
+            Self::TensorProduct(a) => of(a),
             Self::Quantize(a) => of(a),
             Self::Dequantize(a) => of(a),
             Self::Attention(a) => of(a),
@@ -203,22 +245,32 @@ pub struct AttentionArguments {
     pub release: i32,
 }
 
+/// Heads that are turned, `[rows, heads * dim]`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct RotaryHeads {
+    pub x: Matrix,
+    pub y: Matrix,
+    /// `[dim]`; 0: no norm.
+    pub norm: Address,
+    pub heads: i32,
+    /// Of the norm.
+    pub eps: f32,
+}
+
 /// See `Operation::Rotary`. `y` may be `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[repr(C)]
 pub struct RotaryArguments {
-    pub x: Matrix,
-    pub y: Matrix,
+    pub first: RotaryHeads,
+    /// Others of the same rows, which have nothing to do with the first; with 0 heads none.
+    pub second: RotaryHeads,
     /// `[rows of a group, dim]`
     pub cos: Matrix,
     pub sin: Matrix,
-    /// `[dim]`; 0: no norm.
-    pub norm: Address,
-    pub eps: f32,
     /// All rows, and those of a group.
     pub rows: i32,
     pub group: i32,
-    pub heads: i32,
     pub dim: i32,
     pub _padding: i32,
 }

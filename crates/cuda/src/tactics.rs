@@ -56,7 +56,7 @@ pub struct Split {
     pub parts: u32,
     /// Whether they are in single precision.
     pub single: bool,
-    /// How our own kernel computes the product, of 8-bit factors; `None`: the library does.
+    /// How a kernel of ours computes the product; `None`: the library does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tile: Option<Tile>,
 }
@@ -70,8 +70,8 @@ impl Split {
         Self { parts, single, tile: None }
     }
 
-    /// The same with at most so many parts that they divide the product's channels; by the library where the tile does not, or where
-    /// the factors have 16 bits.
+    /// The same with at most so many parts that they divide the product's channels; by the library where the tile does not, or is of
+    /// other factors.
     #[must_use]
     pub fn fitting(self, key: &Key) -> Self {
         let from = u64::from(key.from.unsigned_abs());
@@ -80,7 +80,7 @@ impl Split {
             let parts = (1..=most).rev().find(|parts| from.is_multiple_of(parts * u64::from(depth)));
             parts.map(|parts| parts as u32)
         };
-        match self.tile.filter(|_| key.eight_bits).and_then(|tile| parts(tile.depth())) {
+        match self.tile.filter(|tile| tile.is_of_eight_bits() == key.eight_bits).and_then(|tile| parts(tile.depth())) {
             Some(parts) => Self { parts, ..self },
             None => Self { parts: parts(1).unwrap_or(1), tile: None, ..self },
         }
@@ -145,11 +145,12 @@ impl Tactics {
     }
 
     /// The choice for a key, else that of the nearest number of rows, at most twice or half as many: a length that was never measured
-    /// is run without measuring.
+    /// is run without measuring. More rows than our own kernels take have no choice by those with fewer.
     pub fn nearest(&self, key: &Key) -> Option<&Tactic> {
         let (most, least) =
             (Key { rows: key.rows.saturating_mul(2), ..*key }, Key { rows: (key.rows + 1) / 2, ..*key });
-        let near = self.chosen.range(least..=most);
+        let takes = |tactic: &Tactic| tactic.split.tile.is_none() || key.rows <= Tile::ROWS;
+        let near = self.chosen.range(least..=most).filter(|(_, tactic)| takes(tactic));
         near.min_by_key(|(found, _)| (found.rows.abs_diff(key.rows), -found.rows)).map(|(_, tactic)| tactic)
     }
 

@@ -1,4 +1,4 @@
-//! Every kernel, emulated on the CPU, against the same computation in double precision: random shapes and the real head
+//! Every kernel, emulated on the CPU or, where `VLA_TRT_TEST_GPU` is 1, on a GPU, against the same computation in double precision: random shapes and the real head
 //! dimensions and widths, strided and unaligned operands, results over operands where the launch allows it. Memory that a kernel
 //! must not read is NaN; memory that it must not write is compared after it.
 #![allow(clippy::unwrap_used)]
@@ -7,6 +7,8 @@
 mod attention;
 #[path = "kernels/configuration.rs"]
 mod configuration;
+#[path = "kernels/gpu.rs"]
+mod gpu;
 #[path = "kernels/moves.rs"]
 mod moves;
 #[path = "kernels/norm.rs"]
@@ -21,3 +23,5 @@ mod quantize;
 mod rotary;
 #[path = "kernels/support.rs"]
 mod support;
+#[path = "kernels/tensor_product.rs"]
+mod tensor_product;

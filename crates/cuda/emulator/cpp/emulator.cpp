@@ -2,7 +2,7 @@
 //
 // A fiber runs until it waits: for its block, for the lanes of its warp, or for the launch before. The next one is chosen at random
 // among those that can go on. Dynamic shared memory begins as NaNs and ends before a page without access. Copies by cp.async read
-// when they are issued and write when they are waited for. When every fiber of the first cluster waits for the launch before or has
+// when they are issued and write when they are waited for; copies of tiles read and write some time later, in any order. When every fiber of the first cluster waits for the launch before or has
 // ended, the caller's function is called: it may write what the launch before would have written.
 #include "emulator.h"
 
@@ -34,8 +34,8 @@ constexpr size_t kStack = 128 << 10;
 constexpr unsigned kShared = 227 << 10;  // bytes that a block may have
 constexpr unsigned kCluster = 8;         // blocks that a cluster may have
 
-enum class State { kReady, kBlock, kCluster, kWarp, kBefore, kEnded };
-const char *const kStates[] = {"ready", "at __syncthreads", "at its cluster", "at an operation of its warp", "at the launch before",
+enum class State { kReady, kBlock, kCluster, kWarp, kPhase, kBefore, kEnded };
+const char *const kStates[] = {"ready", "at __syncthreads", "at its cluster", "at an operation of its warp", "at a barrier's phase", "at the launch before",
                                "ended"};
 
 struct Copy {
@@ -59,11 +59,28 @@ struct Fiber {
   std::deque<std::vector<Copy>> groups;
 };
 
+// A barrier in shared memory.
+struct Phase {
+  uint8_t arrivals, pending;
+  uint16_t number;
+  int32_t bytes;  // that have not come yet
+};
+static_assert(sizeof(Phase) == sizeof(uint64_t));
+
+struct Transfer {
+  unsigned char *shared;  // of its block
+  uint32_t to;
+  TensorMap map;
+  int column, row;
+  uint64_t *barrier;
+};
+
 struct Machine {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<unsigned> ready, lanes_there;
   Fiber *current = nullptr;
   std::vector<unsigned> at_block;  // by rank
+  std::vector<Transfer> transfers;
   unsigned blocks = 1, block_threads = 0, threads = 0, arrivals = 0, ended = 0, at_before = 0;
   jmp_buf scheduler;
   bool failed = false, was_before = false;
@@ -133,9 +150,49 @@ void release(State state) {
     if (machine.fibers[i]->state == state) make_ready(i);
 }
 
+Phase phase_of(const uint64_t *barrier) {
+  Phase phase;
+  memcpy(&phase, barrier, sizeof phase);
+  return phase;
+}
+
+// Ends the phase where everything that it waits for has come.
+void keep(uint64_t *barrier, Phase phase) {
+  if (phase.pending == 0 && phase.bytes == 0) {
+    phase.number++, phase.pending = phase.arrivals;
+    release(State::kPhase);
+  }
+  memcpy(barrier, &phase, sizeof phase);
+}
+
+// Pieces of 16 bytes change places within eight rows of 128 bytes.
+uint32_t swizzled(uint32_t address) { return address ^ (address / 128 % 8) * 16; }
+
+// One of the tiles that are on their way arrives. Emulated maps have address, columns, rows, bytes from row to row, and rows of a tile.
+void complete_transfer() {
+  const unsigned pick = machine.draw(machine.transfers.size());
+  const Transfer transfer = machine.transfers[pick];
+  machine.transfers[pick] = machine.transfers.back();
+  machine.transfers.pop_back();
+  const uint64_t *map = transfer.map.words;
+  for (unsigned row = 0; row < map[4]; row++)
+    for (unsigned column = 0; column < 64; column++) {
+      const uint64_t from_row = transfer.row + row, from_column = transfer.column + column;
+      unsigned char *to = transfer.shared + swizzled(transfer.to + row * 128 + column * 2);
+      if (from_row < map[2] && from_column < map[1])
+        memcpy(to, reinterpret_cast<const void *>(map[0] + from_row * map[3] + from_column * 2), 2);
+      else
+        memset(to, 0, 2);
+    }
+  Phase phase = phase_of(transfer.barrier);
+  phase.bytes -= static_cast<int32_t>(map[4] * 128);
+  keep(transfer.barrier, phase);
+}
+
 // The cluster whose first block is `first`.
 void start_cluster(Index first) {
   machine.ready.clear();
+  machine.transfers.clear();
   machine.lanes_there.assign(machine.threads / kLanes, 0);
   machine.at_block.assign(machine.blocks, 0);
   machine.arrivals = machine.ended = machine.at_before = 0;
@@ -152,7 +209,11 @@ void start_cluster(Index first) {
 // False after a failure.
 bool run_cluster(void (*before)(void *), void *context) {
   for (;;) {
-    while (!machine.ready.empty()) {
+    while (!machine.ready.empty() || !machine.transfers.empty()) {
+      if (!machine.transfers.empty() && (machine.ready.empty() || machine.draw(16) == 0)) {
+        complete_transfer();
+        continue;
+      }
       const unsigned pick = machine.draw(machine.ready.size()), i = machine.ready[pick];
       machine.ready[pick] = machine.ready.back();
       machine.ready.pop_back();
@@ -232,6 +293,41 @@ void cluster_wait() {
 }
 void *in_cluster(void *place, int rank) {
   return machine.shared[rank] + (static_cast<unsigned char *>(place) - machine.shared[machine.current->rank]);
+}
+
+uint32_t shared_offset(const void *place) {
+  return static_cast<uint32_t>(static_cast<const unsigned char *>(place) - machine.shared[machine.current->rank]);
+}
+void begin_barrier(uint64_t *barrier, int arrivals) {
+  const Phase phase = {static_cast<uint8_t>(arrivals), static_cast<uint8_t>(arrivals), 0, 0};
+  memcpy(barrier, &phase, sizeof phase);
+}
+void arrive(uint64_t *barrier, int bytes) {
+  Phase phase = phase_of(barrier);
+  if (phase.arrivals == 0 || phase.arrivals > kLanes || phase.pending == 0 || phase.pending > phase.arrivals) fail("a barrier that has not begun");
+  phase.pending--, phase.bytes += bytes;
+  keep(barrier, phase);
+}
+void wait_for_phase(uint64_t *barrier, int parity) {
+  while (phase_of(barrier).number % 2 == parity) {
+    machine.current->state = State::kPhase;
+    leave();
+  }
+}
+void copy_tile(void *to, const TensorMap &map, int column, int row, uint64_t *barrier) {
+  const uint32_t place = shared_offset(to);
+  if (place % 1024) fail("a tile at %u bytes of shared memory, which is no multiple of 1024", place);
+  if (reinterpret_cast<uintptr_t>(&map) % 64) fail("a tensor map that is not at a multiple of 64 bytes");
+  if (map.words[0] % 16 || map.words[3] % 16 || map.words[4] == 0 || map.words[4] > 256) fail("a tensor map that the driver refuses");
+  if (place + map.words[4] * 128 > machine.shared_bytes) fail("a tile of %u rows at %u bytes, behind the block's shared memory", static_cast<unsigned>(map.words[4]), place);
+  machine.transfers.push_back({machine.shared[machine.current->rank], place, map, column, row, barrier});
+}
+const void *tile_element(uint64_t descriptor, int row, int column) {
+  const uint32_t first = (descriptor & 0x3fff) * 16, other = (descriptor >> 16 & 0x3fff), group = (descriptor >> 32 & 0x3fff) * 16;
+  if (other != 1 || group != 1024 || descriptor >> 49 != 1ull << 13) fail("the tile's descriptor is %llx", static_cast<unsigned long long>(descriptor));
+  const uint32_t place = swizzled(first + row / 8 * group + row % 8 * 128 + column * 2);
+  if (place + 2 > machine.shared_bytes) fail("an element of a tile at %u bytes, behind the block's shared memory", place);
+  return machine.shared[machine.current->rank] + place;
 }
 
 void wait_for_launch_before() {

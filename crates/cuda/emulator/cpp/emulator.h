@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include "arguments.h"
 #include "halves.h"
 
 #define __global__
@@ -49,6 +50,16 @@ void cluster_arrive();
 void cluster_wait();
 // Where `place` in the shared memory of the fiber's block is in that of block `rank`.
 void *in_cluster(void *place, int rank);
+// Where `place` is from the beginning of the block's shared memory.
+uint32_t shared_offset(const void *place);
+void begin_barrier(uint64_t *barrier, int arrivals);
+// Has the phase wait for so many bytes, and arrives.
+void arrive(uint64_t *barrier, int bytes);
+void wait_for_phase(uint64_t *barrier, int parity);
+// Copies a tile some time later, in any order.
+void copy_tile(void *to, const TensorMap &map, int column, int row, uint64_t *barrier);
+// The element of a tile in the block's shared memory that is read by this descriptor.
+const void *tile_element(uint64_t descriptor, int row, int column);
 void copy_async(void *to, const void *from, size_t bytes);
 void copy_async_commit();
 void copy_async_wait(int pending);
@@ -87,7 +98,8 @@ inline int cluster_rank() { return emulator::cluster_rank(); }
 inline int cluster_size() { return emulator::cluster_size(); }
 inline void cluster_arrive() { emulator::cluster_arrive(); }
 inline void cluster_wait() { emulator::cluster_wait(); }
-inline void store_in_cluster(float *place, int rank, const float (&v)[8]) {
+template <int n>
+inline void store_in_cluster(float *place, int rank, const float (&v)[n]) {
   std::memcpy(emulator::in_cluster(place, rank), v, sizeof v);
 }
 inline void start_launch_behind() {}
@@ -126,6 +138,7 @@ inline uint4 load_16(const void *p) {
   return v;
 }
 inline void store_16(void *p, uint4 v) { std::memcpy(const_cast<void *>(emulator::aligned(p, 16)), &v, 16); }
+inline void store_8(void *p, float2 v) { std::memcpy(const_cast<void *>(emulator::aligned(p, 8)), &v, 8); }
 inline uint32_t load_4(const void *p) {
   uint32_t v;
   std::memcpy(&v, emulator::aligned(p, 4), 4);
@@ -225,6 +238,39 @@ inline void multiply_bytes_of(const emulator::Lanes &lanes) {
 inline void multiply_bytes(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   const MultiplyIn in = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
   emulator::collective("mma.s8", &in, c, multiply_bytes_of);
+}
+inline uint32_t shared_address(const void *p) { return emulator::shared_offset(p); }
+inline void begin_barrier(uint64_t *barrier, int arrivals) { emulator::begin_barrier(barrier, arrivals); }
+inline void barriers_have_begun() {}
+inline void arrive(uint64_t *barrier) { emulator::arrive(barrier, 0); }
+inline void expect_bytes(uint64_t *barrier, int bytes) { emulator::arrive(barrier, bytes); }
+inline void wait_for_phase(uint64_t *barrier, int parity) { emulator::wait_for_phase(barrier, parity); }
+inline void copy_tile(void *to, const TensorMap &map, int column, int row, uint64_t *barrier) { emulator::copy_tile(to, map, column, row, barrier); }
+
+// wgmma.m64nNk16 of two tiles in shared memory, done when it is issued. All lanes of a warp take part. A thread's sums: of every eight columns 2 (lane % 4) and the next, of
+// rows 16 warp + lane / 4 and eight further.
+inline void multiply_fence() { __syncwarp(); }
+inline void multiply_commit() {}
+template <int pending>
+inline void multiply_wait() {
+  __syncwarp();
+}
+template <int n>
+inline void keep_behind(float (&)[n]) {}
+template <class T, int n>
+inline void multiply_tiles(float (&c)[n / 2], uint64_t a, uint64_t b, bool add) {
+  const auto element = [](uint64_t tile, int row, int column) {
+    T value;
+    std::memcpy(&value, emulator::tile_element(tile, row, column), 2);
+    return to_single(value);
+  };
+  const int lane = threadIdx.x % emulator::kLanes, first = threadIdx.x / emulator::kLanes % 4 * 16 + lane / 4;
+  for (int i = 0; i < n / 2; i++) {
+    const int row = first + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    float sum = 0.f;
+    for (int k = 0; k < 16; k++) sum += element(a, row, k) * element(b, column, k);
+    c[i] = add ? c[i] + sum : sum;
+  }
 }
 inline int32_t to_nearest(float x) { return x == x ? static_cast<int32_t>(nearbyintf(x)) : 0; }
 

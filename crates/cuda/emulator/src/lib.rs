@@ -56,7 +56,7 @@ pub struct Grid {
 /// Unknown kernel, other size of arguments, unaligned vector access, deadlock: with block and thread.
 ///
 /// # Safety
-/// `arguments` is the kernel's structure and its size (`vla_cuda::launch::Arguments::raw`), and every address in it is of memory on the host that is large enough for what the
+/// `arguments` is the kernel's structure and its size (`vla_cuda::launch::Parameters::raw`), and every address in it is of memory on the host that is large enough for what the
 /// structure says and that nothing else uses during the call.
 pub unsafe fn emulate(name: &str, grid: &Grid, arguments: (*const c_void, usize)) -> Result<(), String> {
     // SAFETY: the caller's promise.
@@ -102,6 +102,13 @@ pub unsafe fn emulate_after<F: FnMut()>(
     }
     // SAFETY: a string that lives until this thread's next call.
     Err(unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned())
+}
+
+/// The emulator's tensor map of a matrix of 16-bit elements: its address, columns, rows, bytes from row to row, and the rows of a tile.
+pub fn tensor_map(address: u64, columns: u64, rows: u64, stride: u64, tile_rows: u64) -> [u64; 16] {
+    let mut words = [0; 16];
+    words[..5].copy_from_slice(&[address, columns, rows, stride, tile_rows]);
+    words
 }
 
 /// Offsets of the fields of the kernels' structures (`"Matrix.stride"`), and the structures' sizes (`"Matrix"`).

@@ -104,10 +104,10 @@ impl<'a> Measurer<'a> {
         Ok((product, base))
     }
 
-    /// A kernel that adds the parts as what follows the product does; `None` where nothing does, or none takes such sizes. What follows a
-    /// value is not known; of few rows in 8 bits it is a norm, because a product of ours reads weights while it runs.
+    /// A kernel that adds the parts as what follows the product does; `None` where none takes such sizes. What follows a value is not known;
+    /// of few rows a norm of the next product's x stands there, because a product of ours reads weights while it runs.
     fn following(&self, key: &Key, product: &Product, base: u64, release: bool) -> Option<Prepared> {
-        if key.follows == Follows::Value && (key.rows > Tile::ROWS || !key.eight_bits) {
+        if key.follows == Follows::Value && key.rows > Tile::ROWS {
             return None;
         }
         let release = i32::from(release);
@@ -117,6 +117,12 @@ impl<'a> Measurer<'a> {
         let parts = Parts { first: product.y, apart: product.apart, bias: 0, count, single };
         let (rows, y) = (key.rows, matrix(places.result));
         let (kernel, arguments) = match key.follows {
+            Follows::Value if !key.eight_bits => {
+                let x = Matrix { address: base + places.residual, stride: i64::from(key.from) };
+                let (y, width, eps) = (product.x, key.from, 1e-5);
+                let norm = NormArguments { x, y, rows, groups: 1, width, eps, release, ..NormArguments::default() };
+                (Kernel::Norm(key.element), Arguments::Norm(norm))
+            }
             Follows::Norm | Follows::Value => {
                 let x = matrix(places.residual);
                 let norm = NormArguments {
@@ -279,7 +285,7 @@ impl Places {
         let part = if split.single { 4 } else { size };
         let x = aligned(matrix(key.from, size));
         let parts = x + aligned(matrix(key.to, part) * u64::from(split.parts));
-        let residual = parts + aligned(matrix(key.to, size));
+        let residual = parts + aligned(matrix(key.to.max(key.from), size));
         let result = residual + aligned(matrix(key.to, size));
         let end = result + if key.eight_bits { aligned(matrix(key.to, 4)) } else { 0 };
         Self { x: 0, parts: x, residual: parts, result: residual, sums: result, end }
@@ -314,6 +320,9 @@ mod tests {
             follows: Follows::Norm,
             rows: 51,
         };
+        let down = Key { from: 6144, to: 1536, follows: Follows::Value, ..key };
+        let Places { residual, result, .. } = Places::of(&down, Split::WHOLE);
+        assert!(result - residual >= 51 * 6144 * 2, "a norm of the next x: {residual} {result}");
         let Places { x, parts, residual, result, end, .. } = Places::of(&key, Split::parts(3, true));
         assert_eq!(x, 0);
         assert!(parts >= 51 * 1536 * 2 && residual - parts >= 3 * 51 * 6144 * 4, "{parts} {residual}");

@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, DriverError, result};
 
 use crate::driver::{Cuda, Properties, failed};
 use crate::kernels::{self, Configuration, Limits};
-use crate::launch::{Arguments, Kernel};
+use crate::launch::{Arguments, Element, Kernel, Parameters, TensorMap, TensorTile, Tiles};
 use vla_engines::{Error, RuntimeLibrary};
 
 /// CUDA version of the oldest driver that is used: kernels are launched with attributes, which older ones do not know.
@@ -23,6 +23,10 @@ const PROGRAMMATIC: (u32, u32) = (9, 0);
 const SWITCH: &str = "VLA_TRT_CUDA_PROGRAMMATIC";
 /// Compute capability from which on blocks can be launched in clusters.
 const CLUSTERS: (u32, u32) = (9, 0);
+/// The one compute capability with a warpgroup's multiplications; its kernels are compiled for sm_90a.
+const WARPGROUPS: (u32, u32) = (9, 0);
+/// Environment variable: with 1 products may be computed by them. Not without, as long as they have not run on a GPU.
+const WARPGROUPS_SWITCH: &str = "VLA_TRT_CUDA_TENSOR_PRODUCTS";
 
 /// Refuses a driver that is too old, before anything of it is called that it may not have.
 ///
@@ -67,8 +71,8 @@ fn older(properties: &Properties, reason: &str) -> Error {
     Error::Library { library: RuntimeLibrary::Cuda, source: source.into() }
 }
 
-/// A loaded module of kernels.
-pub(super) struct Module {
+/// The kernels, loaded in a device's context.
+pub struct Module {
     raw: sys::CUmodule,
     functions: Mutex<HashMap<&'static str, sys::CUfunction>>,
     limits: Limits,
@@ -87,7 +91,7 @@ impl Module {
     ///
     /// # Errors
     /// [`Error::Library`] when the driver is older than the kernels; [`Error::Device`].
-    pub(super) fn load(cuda: &Cuda, properties: &Properties, image: &[u8]) -> Result<Self, Error> {
+    pub fn load(cuda: &Cuda, properties: &Properties, image: &[u8]) -> Result<Self, Error> {
         cuda.enter()?;
         // The driver reads the image as an ELF file, whose headers are aligned.
         let mut aligned = vec![0_u64; image.len().div_ceil(8)];
@@ -100,7 +104,9 @@ impl Module {
         let able = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
         let programmatic = able && std::env::var_os(SWITCH).is_none_or(|value| value != "0");
         let clusters = properties.compute_capability >= CLUSTERS;
-        let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters };
+        let asked = std::env::var_os(WARPGROUPS_SWITCH).is_some_and(|value| value == "1");
+        let warpgroups = asked && properties.compute_capability == WARPGROUPS;
+        let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters, warpgroups };
         let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
         let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;
         made.limits.shared = u32::try_from(shared).unwrap_or_default();
@@ -108,7 +114,7 @@ impl Module {
     }
 
     /// What the device lets a kernel have.
-    pub(super) fn limits(&self) -> Limits {
+    pub fn limits(&self) -> Limits {
         self.limits
     }
 
@@ -140,11 +146,58 @@ impl Module {
     /// # Errors
     /// [`Error::Device`] when the kernel is not there, or does not take such sizes.
     pub(super) fn prepare(self: &Arc<Self>, kernel: Kernel, arguments: Arguments) -> Result<PreparedKernel, Error> {
-        let configuration = kernels::configuration(kernel, &arguments, self.limits)
+        self.prepare_within(kernel, arguments, self.limits)
+    }
+
+    /// The same on a device that lets a kernel have no more than this.
+    ///
+    /// # Errors
+    /// As without.
+    pub fn prepare_within(
+        self: &Arc<Self>,
+        kernel: Kernel,
+        arguments: Arguments,
+        limits: Limits,
+    ) -> Result<PreparedKernel, Error> {
+        let configuration = kernels::configuration(kernel, &arguments, limits)
             .map_err(|error| Error::Device { action: "preparing a kernel".to_owned(), source: error.into() })?;
         let function = self.function(configuration.function)?;
-        Ok(PreparedKernel { function, arguments, configuration, module: Arc::clone(self) })
+        let parameters = Parameters::new(kernel, arguments, tensor_map)?;
+        Ok(PreparedKernel { function, parameters, configuration, module: Arc::clone(self) })
     }
+}
+
+/// The driver's map of a matrix in 16 bits.
+fn tensor_map(element: Element, tiles: &Tiles) -> Result<TensorMap, Error> {
+    let Tiles { matrix, rows, columns, tile_rows } = *tiles;
+    let data_type = match element {
+        Element::BF16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+    };
+    let size = [u64::from(columns.unsigned_abs()), u64::from(rows.unsigned_abs())];
+    let (strides, steps) = ([matrix.stride.unsigned_abs() * 2], [1, 1]);
+    let tile = [TensorTile::CHANNELS, tile_rows];
+    let mut map = TensorMap::default();
+    // SAFETY: writes the map, of its size and alignment; reads arrays of two, and one stride. The matrix itself is not read.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            (&raw mut map).cast(),
+            data_type,
+            2,
+            matrix.address as *mut c_void,
+            size.as_ptr(),
+            strides.as_ptr(),
+            tile.as_ptr(),
+            steps.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    }
+    .result()
+    .map_err(failed("describing a matrix to the tensor memory accelerator"))?;
+    Ok(map)
 }
 
 impl Drop for Module {
@@ -156,9 +209,9 @@ impl Drop for Module {
 }
 
 /// A kernel with its arguments and sizes.
-pub(super) struct PreparedKernel {
+pub struct PreparedKernel {
     function: sys::CUfunction,
-    arguments: Arguments,
+    parameters: Parameters,
     configuration: Configuration,
     module: Arc<Module>,
 }
@@ -176,7 +229,7 @@ impl PreparedKernel {
     ///
     /// # Errors
     /// [`Error::Device`], [`Error::DeviceLost`].
-    pub(super) unsafe fn enqueue(&self, stream: sys::CUstream, early: bool) -> Result<(), Error> {
+    pub unsafe fn enqueue(&self, stream: sys::CUstream, early: bool) -> Result<(), Error> {
         let Configuration { grid, block, cluster, shared, .. } = self.configuration;
         let mut attributes = [
             sys::CUlaunchAttribute {
@@ -206,7 +259,7 @@ impl PreparedKernel {
             attrs: used.as_mut_ptr(),
             numAttrs: c_uint::from(clustered) + c_uint::from(early && self.module.programmatic),
         };
-        let mut parameters = [self.arguments.raw().0.cast_mut()];
+        let mut parameters = [self.parameters.raw().0.cast_mut()];
         // SAFETY: the function is of a loaded module, which `module` keeps; it takes one structure by value, which is copied during the
         // call; the rest is the caller's.
         unsafe { sys::cuLaunchKernelEx(&raw const config, self.function, parameters.as_mut_ptr(), ptr::null_mut()) }

@@ -1,7 +1,7 @@
 //! Launches of our own kernel for products of 8-bit factors.
 
 use super::{Configuration, LaunchError, Limits, Sizes};
-use crate::launch::{Element, ProductArguments, Tile};
+use crate::launch::{ByteTile, Element, ProductArguments};
 
 macro_rules! of_rows {
     ($name:literal, $warps:literal) => {
@@ -20,7 +20,7 @@ macro_rules! of_warps {
     };
 }
 
-/// By the type of the result, warps ([`Tile::WARPS`]), and most rows: 48, 56, 64.
+/// By the type of the result, warps ([`ByteTile::WARPS`]), and most rows: 48, 56, 64.
 const FUNCTIONS: [[[&str; 3]; 5]; 2] = [of_warps!("product_f16"), of_warps!("product_bf16")];
 /// Bytes of a multiprocessor's shared memory that each block takes beside its own.
 const RESERVED: u32 = 1 << 10;
@@ -29,15 +29,15 @@ const RESERVED: u32 = 1 << 10;
 /// and the sums of the cluster's blocks behind it.
 pub(super) fn product(
     element: Element,
-    tile: Tile,
+    tile: ByteTile,
     a: &ProductArguments,
     limits: Limits,
 ) -> Result<Configuration, LaunchError> {
-    let warps = Tile::WARPS.iter().position(|warps| *warps == (tile.out_warps, tile.channel_warps));
+    let warps = ByteTile::WARPS.iter().position(|warps| *warps == (tile.out_warps, tile.channel_warps));
     let sizes = Sizes("product");
     sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
     sizes.check("warps", tile.out_warps, warps.is_some(), "those that it is compiled for")?;
-    sizes.check("rows", a.rows, (1..=Tile::ROWS).contains(&a.rows), "1 to 64")?;
+    sizes.check("rows", a.rows, (1..=ByteTile::ROWS).contains(&a.rows), "1 to 64")?;
     sizes.check("activation", a.activation, (0..=4).contains(&a.activation), "0 to 4")?;
     sizes.check("parts", a.parts, (1..=65535).contains(&a.parts), "1 to 65535")?;
     let most = if limits.clusters { 8 } else { 1 };
@@ -60,7 +60,7 @@ pub(super) fn product(
     let function = FUNCTIONS[usize::from(element == Element::BF16)][warps.unwrap_or_default()][by_rows];
     let Shared { bytes, most, fits } = Shared::of(tile, 48 + 8 * by_rows as u64, from / depth, limits);
     sizes.check("shared memory", bytes as i64, fits, &format!("at most {most} bytes"))?;
-    let outputs = u64::from(Tile::OUTPUTS * tile.out_warps);
+    let outputs = u64::from(ByteTile::OUTPUTS * tile.out_warps);
     let blocks = to.div_ceil(outputs);
     sizes.check("to", a.to, blocks <= 65535, "at most 65535 tiles")?;
     Ok(Configuration {
@@ -73,10 +73,10 @@ pub(super) fn product(
 }
 
 /// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
-pub(crate) fn has_room(tile: Tile, from: i32, parts: u32, limits: Limits) -> bool {
+pub(super) fn has_room(tile: ByteTile, from: i32, parts: u32, limits: Limits) -> bool {
     let steps = u64::from(from.unsigned_abs()) / (u64::from(tile.depth()) * u64::from(parts)).max(1);
     let clusters = tile.cluster == 1 || limits.clusters;
-    clusters && Shared::of(tile, Tile::ROWS.unsigned_abs().into(), steps, limits).fits
+    clusters && Shared::of(tile, ByteTile::ROWS.unsigned_abs().into(), steps, limits).fits
 }
 
 /// Shared memory of a block.
@@ -88,9 +88,9 @@ struct Shared {
 
 impl Shared {
     /// For `rows` rows, 48, 56 or 64, and a block's `steps` stages of weights.
-    fn of(tile: Tile, rows: u64, steps: u64, limits: Limits) -> Self {
-        let outputs = u64::from(Tile::OUTPUTS * tile.out_warps);
-        let stage = outputs * u64::from(Tile::CHANNELS * tile.channel_warps);
+    fn of(tile: ByteTile, rows: u64, steps: u64, limits: Limits) -> Self {
+        let outputs = u64::from(ByteTile::OUTPUTS * tile.out_warps);
+        let stage = outputs * u64::from(ByteTile::CHANNELS * tile.channel_warps);
         let joined = if tile.cluster > 1 { (rows + u64::from(tile.cluster)) * outputs * 4 } else { 0 };
         let sums = u64::from(tile.channel_warps) * rows * (outputs + 4) * 4;
         let most = u64::from(((limits.shared + RESERVED) / tile.resident.max(1)).saturating_sub(RESERVED));

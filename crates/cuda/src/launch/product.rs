@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Element, Matrix, Scales};
+use super::{Address, Element, Matrix, Scales, TensorTile};
 
 /// What is applied to a product's result. Where a library cannot, the planner launches an elementwise kernel instead.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -91,10 +91,64 @@ pub struct ProductArguments {
     pub channel_scales: Address,
 }
 
-/// How our own kernel divides a product of 8-bit factors.
+/// How a kernel of ours divides a product.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tile {
+    /// Of 8-bit factors.
+    Bytes(ByteTile),
+    /// Of 16-bit factors, by tensor copies.
+    Tensor(TensorTile),
+}
+
+impl Tile {
+    /// Most rows.
+    pub const ROWS: i32 = 64;
+
+    /// Whether it is one that can be launched.
+    pub fn is_known(self) -> bool {
+        match self {
+            Self::Bytes(tile) => tile.is_known(),
+            Self::Tensor(tile) => tile.is_known(),
+        }
+    }
+
+    /// Whether it is of factors of 8 bits.
+    pub fn is_of_eight_bits(self) -> bool {
+        matches!(self, Self::Bytes(_))
+    }
+
+    /// Channels of a part are a multiple of this.
+    pub fn depth(self) -> u32 {
+        match self {
+            Self::Bytes(tile) => tile.depth(),
+            Self::Tensor(tile) => tile.depth(),
+        }
+    }
+
+    /// Whether the kernel computes a product so.
+    pub fn takes(self, product: &Product) -> bool {
+        match self {
+            Self::Bytes(tile) => tile.takes(product),
+            Self::Tensor(tile) => tile.takes(product),
+        }
+    }
+
+    /// Outputs of a block, blocks of a cluster, and those that shared memory is left for on a multiprocessor.
+    pub(crate) fn blocks(self) -> (u32, u32, u32) {
+        match self {
+            Self::Bytes(ByteTile { out_warps, cluster, resident, .. }) => {
+                (ByteTile::OUTPUTS * out_warps, cluster, resident)
+            }
+            Self::Tensor(TensorTile { outputs, cluster, resident }) => (outputs, cluster, resident),
+        }
+    }
+}
+
+/// How the kernel of 8-bit factors divides a product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tile {
+pub struct ByteTile {
     /// Warps of a block along the outputs, 48 each.
     pub out_warps: u32,
     /// Warps of a block along the channels.
@@ -105,7 +159,7 @@ pub struct Tile {
     pub resident: u32,
 }
 
-impl Tile {
+impl ByteTile {
     /// Most rows.
     pub const ROWS: i32 = 64;
     /// Warps along outputs and channels that the kernel is compiled for.

@@ -132,7 +132,7 @@ impl<'a> Lowering<'a> {
                 self.written.insert(view.storage, self.launches.len());
             }
         }
-        if let Launch::Kernel { kernel: Kernel::Product(..), .. } = launch {
+        if let Launch::Kernel { kernel: Kernel::Product(..) | Kernel::TensorProduct(..), .. } = launch {
             self.release();
         }
         self.launches.push(launch);

@@ -83,6 +83,7 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 &mut a.row_scales,
                 &mut a.channel_scales,
             ],
+            Arguments::TensorProduct(a) => vec![&mut a.x.address, &mut a.weight, &mut a.bias, &mut a.y.address],
             Arguments::Quantize(a) => vec![&mut a.x.address, &mut a.y.address, &mut a.scales],
             Arguments::Dequantize(a) => {
                 vec![&mut a.x.address, &mut a.row_scales, &mut a.channel_scales, &mut a.bias, &mut a.y.address]
@@ -91,7 +92,10 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
                 vec![&mut a.q, &mut a.k, &mut a.v, &mut a.out, &mut a.parts.first.address, &mut a.parts.bias]
             }
             Arguments::Rotary(a) => {
-                vec![&mut a.x.address, &mut a.y.address, &mut a.cos.address, &mut a.sin.address, &mut a.norm]
+                let tables = [&mut a.cos.address, &mut a.sin.address];
+                let heads = [&mut a.first, &mut a.second];
+                let heads = heads.into_iter().flat_map(|of| [&mut of.x.address, &mut of.y.address, &mut of.norm]);
+                heads.chain(tables).collect()
             }
             Arguments::Elementwise(a) => vec![
                 &mut a.x.address,

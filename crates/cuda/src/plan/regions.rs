@@ -3,7 +3,7 @@
 use super::operand::bytes_of;
 use crate::launch::{
     Address, Arguments, AttentionArguments, Element, ElementwiseArguments, Kernel, Launch, Matrix, NormArguments,
-    Parts, PermuteArguments, Product, ProductArguments, RotaryArguments,
+    Parts, PermuteArguments, Product, ProductArguments, RotaryArguments, RotaryHeads, TensorProductArguments,
 };
 
 /// Memory that a launch touches.
@@ -77,6 +77,17 @@ fn of_own_product(a: &ProductArguments, size: u64) -> Vec<Region> {
     ]
 }
 
+fn of_tensor_product(a: &TensorProductArguments, size: u64) -> Vec<Region> {
+    let (rows, from, to) = (count(a.rows), count(a.from), count(a.to));
+    let result = if a.single == 1 { 4 } else { size };
+    vec![
+        of_matrix(a.x, rows, from, size, false),
+        of_vector(a.weight, from * to, size),
+        of_vector(a.bias, to, size),
+        of_result(of_matrix(a.y, rows, to, result, true), count(a.parts), a.apart.unsigned_abs() * result),
+    ]
+}
+
 /// A result in `parts` that lie `apart` bytes behind each other.
 fn of_result(one: Region, parts: u64, apart: u64) -> Region {
     Region { span: one.span + parts.saturating_sub(1) * apart, bytes: one.bytes * parts, ..one }
@@ -84,7 +95,7 @@ fn of_result(one: Region, parts: u64, apart: u64) -> Region {
 
 fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     let element = match kernel {
-        Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::Attention(e) => e,
+        Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::TensorProduct(e, _) | Kernel::Attention(e) => e,
         Kernel::Quantize(e) | Kernel::Dequantize(e) => e,
         Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
         Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
@@ -93,6 +104,7 @@ fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
     match arguments {
         Arguments::Norm(a) => of_norm(a, element),
         Arguments::Product(a) => of_own_product(a, size),
+        Arguments::TensorProduct(a) => of_tensor_product(a, size),
         Arguments::Quantize(a) => {
             let (rows, columns) = (count(a.rows), count(a.columns));
             let scales = Region { written: true, ..of_vector(a.scales, rows, 4) };
@@ -173,14 +185,14 @@ fn of_attention(a: &AttentionArguments, element: Element) -> Vec<Region> {
 }
 
 fn of_rotary(a: &RotaryArguments, size: u64) -> Vec<Region> {
-    let (rows, columns, dim) = (count(a.rows), count(a.heads) * count(a.dim), count(a.dim));
-    vec![
-        of_matrix(a.x, rows, columns, size, false),
-        of_matrix(a.cos, count(a.group), dim, size, false),
-        of_matrix(a.sin, count(a.group), dim, size, false),
-        of_vector(a.norm, dim, size),
-        of_matrix(a.y, rows, columns, size, true),
-    ]
+    let (rows, dim) = (count(a.rows), count(a.dim));
+    let tables = [a.cos, a.sin].map(|table| of_matrix(table, count(a.group), dim, size, false));
+    let of_heads = |of: RotaryHeads| {
+        let columns = count(of.heads) * dim;
+        let x = of_matrix(of.x, rows, columns, size, false);
+        [x, of_vector(of.norm, dim, size), of_matrix(of.y, rows, columns, size, true)]
+    };
+    [a.first, a.second].into_iter().flat_map(of_heads).chain(tables).collect()
 }
 
 fn of_elementwise(a: &ElementwiseArguments, element: Element) -> Vec<Region> {

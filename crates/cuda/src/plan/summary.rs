@@ -64,6 +64,7 @@ fn name(kernel: Kernel) -> &'static str {
     match kernel {
         Kernel::Norm(_) => "norm",
         Kernel::Product(..) => "own product",
+        Kernel::TensorProduct(..) => "tensor product",
         Kernel::Quantize(_) => "quantize",
         Kernel::Dequantize(_) => "dequantize",
         Kernel::Attention(_) => "attention",

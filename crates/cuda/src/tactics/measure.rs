@@ -2,7 +2,7 @@
 
 use super::{Key, Split, Tactic, Tactics};
 use crate::kernels::{Limits, has_room};
-use crate::launch::{Element, Follows, Tile};
+use crate::launch::{ByteTile, Element, Follows, TensorTile, Tile};
 
 /// Most parts of a product.
 const MOST_PARTS: [u32; 6] = [1, 2, 3, 4, 6, 8];
@@ -49,33 +49,54 @@ pub fn splits(key: &Key) -> Vec<Split> {
     MOST_PARTS.into_iter().filter(divides).flat_map(of).collect()
 }
 
-/// Divisions of our own kernel that are worth measuring: those that occupy the device about once, or are divided least. It takes 8-bit
-/// factors; for 16-bit ones a kernel of the same kind was slower than the library.
+/// Divisions of our own kernels that are worth measuring: those that occupy the device about once, or are divided least.
 pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
-    let sixteen_bits = key.element != Element::F32;
-    if !(key.eight_bits && sixteen_bits && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
+    let halves = key.element != Element::F32;
+    if !(halves && key.transposed && key.rows <= Tile::ROWS && key.to % 8 == 0 && key.to > 0) {
         return Vec::new();
     }
-    let clusters: &[u32] = if limits.clusters { &[1, 2, 4] } else { &[1] };
-    let parts: &[u32] = if key.follows == Follows::Value { &[1] } else { &[1, 2, 4] };
+    let parts: &[u32] = match (key.follows, key.eight_bits) {
+        (Follows::Value, _) => &[1],
+        (_, true) => &[1, 2, 4],
+        (_, false) => &[1, 2, 4, 8],
+    };
     let mut splits = Vec::new();
-    for (out_warps, channel_warps) in Tile::WARPS {
-        let blocks = key.to.unsigned_abs().div_ceil(Tile::OUTPUTS * out_warps);
-        for (cluster, parts) in clusters.iter().flat_map(|cluster| parts.iter().map(move |parts| (*cluster, *parts))) {
-            let blocks = blocks * cluster * parts;
-            for resident in [1, 2] {
-                let tile = Tile { out_warps, channel_warps, cluster, resident };
-                let split = Split { parts, single: false, tile: Some(tile) };
-                let enough = blocks * 2 >= limits.multiprocessors;
-                let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
-                let room = has_room(tile, key.from, parts, limits);
-                if enough && not_too_many && room && split.fitting(key) == split {
-                    splits.push(split);
-                }
+    for tile in if key.eight_bits { byte_tiles(limits) } else { tensor_tiles(limits) } {
+        let (outputs, cluster, resident) = tile.blocks();
+        for parts in parts {
+            let blocks = key.to.unsigned_abs().div_ceil(outputs) * cluster * parts;
+            let split = Split { parts: *parts, single: false, tile: Some(tile) };
+            let enough = blocks * 2 >= limits.multiprocessors;
+            let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
+            let room = has_room(tile, key.from, *parts, limits);
+            if enough && not_too_many && room && split.fitting(key) == split {
+                splits.push(split);
             }
         }
     }
     splits
+}
+
+fn byte_tiles(limits: Limits) -> Vec<Tile> {
+    let clusters: &[u32] = if limits.clusters { &[1, 2, 4] } else { &[1] };
+    let mut tiles = Vec::new();
+    for (out_warps, channel_warps) in ByteTile::WARPS {
+        let of = |cluster: &u32, resident| ByteTile { out_warps, channel_warps, cluster: *cluster, resident };
+        tiles.extend(clusters.iter().flat_map(|cluster| [1, 2].map(|resident| Tile::Bytes(of(cluster, resident)))));
+    }
+    tiles
+}
+
+fn tensor_tiles(limits: Limits) -> Vec<Tile> {
+    if !limits.warpgroups {
+        return Vec::new();
+    }
+    let mut tiles = Vec::new();
+    for outputs in TensorTile::OUTPUTS {
+        let of = |cluster, resident| Tile::Tensor(TensorTile { outputs, cluster, resident });
+        tiles.extend(TensorTile::CLUSTERS.iter().flat_map(|cluster| [1, 2].map(|resident| of(*cluster, resident))));
+    }
+    tiles
 }
 
 impl Tactics {

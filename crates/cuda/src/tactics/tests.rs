@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::kernels::Limits;
-use crate::launch::{Matrix, Scales};
+use crate::launch::{ByteTile, Matrix, Scales, TensorTile};
 
 fn machine() -> Machine {
     let text = |text: &str| text.to_owned();
@@ -87,7 +87,7 @@ fn choices_of_another_machine_or_version_are_refused_by_name() {
         ("11.0", "8.7", "compute capability"),
         ("580.00", "540.00", "driver"),
         ("130000", "120600", "cuBLASLt"),
-        ("\"format\": 2", "\"format\": 1", "format"),
+        ("\"format\": 3", "\"format\": 2", "format"),
     ] {
         let found = read(&text.replace(here, there));
         assert!(matches!(&found, Err(TacticsError::Other { what, .. }) if *what == named), "{named}: {found:?}");
@@ -163,7 +163,7 @@ impl<F: Fn(&Key, Split, u8) -> Option<f64>> Measure for Fake<F> {
     type Error = &'static str;
 
     fn limits(&self) -> Limits {
-        Limits { multiprocessors: 132, shared: 227 << 10, clusters: true }
+        Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true }
     }
 
     fn algorithms(&mut self, _: &Key, _: Split) -> Result<Vec<Vec<u8>>, Self::Error> {
@@ -202,13 +202,13 @@ fn the_fastest_that_runs_is_kept_and_measured_once() {
 #[test]
 fn our_own_kernel_is_kept_where_it_is_the_fastest() {
     let time =
-        |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.cluster == 2) { 2.0 } else { 4.0 });
+        |_: &Key, split: Split, _| Some(if split.tile.is_some_and(|tile| tile.blocks().1 == 2) { 2.0 } else { 4.0 });
     let mut fake = Fake { time, timed: Cell::new(0) };
     let mut tactics = Tactics::new(machine());
     let key = Key { eight_bits: true, ..key(51, Follows::Value) };
     assert_eq!(tactics.measure([key], &mut fake), Ok(vec![]));
     let found = tactics.get(&key).expect("a choice");
-    assert_eq!((found.split.tile.map(|tile| tile.cluster), found.algorithm.len()), (Some(2), 0));
+    assert_eq!((found.split.tile.map(|tile| tile.blocks().1), found.algorithm.len()), (Some(2), 0));
     assert_eq!(read(&written(&tactics)).expect("reads"), tactics);
     let text = written(&tactics);
     for (good, bad) in [
@@ -223,18 +223,18 @@ fn our_own_kernel_is_kept_where_it_is_the_fastest() {
 
 #[test]
 fn tiles_occupy_the_device_and_divide_the_channels() {
-    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true };
     let of = |key: Key, limits| tiles(&Key { eight_bits: true, ..key }, limits);
-    assert!(tiles(&key(51, Follows::Norm), limits).is_empty(), "of 16 bits");
     for split in of(key(51, Follows::Norm), limits) {
         let tile = split.tile.expect("a tile");
-        let blocks = 6144_u32.div_ceil(48 * tile.out_warps) * tile.cluster * split.parts;
+        let (outputs, cluster, _) = tile.blocks();
+        let blocks = 6144_u32.div_ceil(outputs) * cluster * split.parts;
         assert!((66..=396).contains(&blocks), "{split:?}: {blocks}");
         assert_eq!(1536 % (tile.depth() * split.parts), 0, "{split:?}");
     }
     assert!(of(key(51, Follows::Value), limits).iter().all(|split| split.parts == 1));
-    let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
-    let divided = |split: &Split| split.parts > 1 || split.tile.is_none_or(|tile| tile.cluster > 1);
+    let orin = Limits { clusters: false, warpgroups: false, multiprocessors: 8, shared: 163 << 10 };
+    let divided = |split: &Split| split.parts > 1 || split.tile.is_none_or(|tile| tile.blocks().1 > 1);
     let of_orin = of(key(51, Follows::Norm), orin);
     assert!(!of_orin.is_empty() && !of_orin.iter().any(divided), "{of_orin:?}");
     for other in [
@@ -248,9 +248,35 @@ fn tiles_occupy_the_device_and_divide_the_channels() {
 }
 
 #[test]
+fn tiles_of_16_bits_are_hoppers() {
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true };
+    let found = tiles(&key(51, Follows::Norm), limits);
+    let whole = Split {
+        parts: 1,
+        single: false,
+        tile: Some(Tile::Tensor(TensorTile { outputs: 96, cluster: 2, resident: 1 })),
+    };
+    assert!(found.contains(&whole) && found.iter().any(|split| split.parts == 4), "{found:?}");
+    for split in &found {
+        let tile = split.tile.expect("a tile");
+        assert!(!tile.is_of_eight_bits() && 1536 % (tile.depth() * split.parts) == 0, "{split:?}");
+        assert_eq!(split.fitting(&key(51, Follows::Norm)), *split);
+    }
+    let mut kept = Tactics::new(machine());
+    kept.insert(key(51, Follows::Norm), Tactic { split: whole, algorithm: Vec::new(), microseconds: 5.0 });
+    assert_eq!(read(&written(&kept)).expect("reads"), kept);
+    let refused = read(&written(&kept).replace("\"outputs\": 96", "\"outputs\": 95"));
+    assert!(matches!(refused, Err(TacticsError::Damaged { .. })), "{refused:?}");
+    let blackwell = Limits { warpgroups: false, ..limits };
+    assert!(tiles(&key(51, Follows::Norm), blackwell).is_empty());
+    kept.forget_without_room(blackwell);
+    assert!(kept.is_empty(), "it is measured again");
+}
+
+#[test]
 fn a_tile_is_one_that_the_device_has_room_for_at_any_number_of_rows() {
     let key = Key { eight_bits: true, rows: 41, ..key(51, Follows::Norm) };
-    let orin = Limits { clusters: false, multiprocessors: 8, shared: 163 << 10 };
+    let orin = Limits { clusters: false, warpgroups: false, multiprocessors: 8, shared: 163 << 10 };
     let (narrow, wide) = (Limits { shared: 99 << 10, ..orin }, Limits { shared: 227 << 10, ..orin });
     let room = |split: &Split, limits| split.tile.is_some_and(|tile| has_room(tile, key.from, split.parts, limits));
     for limits in [orin, narrow, wide] {
@@ -290,7 +316,7 @@ fn choices_of_8_bit_factors_are_their_own() {
     let (half, eight) = (key(51, Follows::Norm), Key { eight_bits: true, ..key(51, Follows::Norm) });
     let mut found = tactics();
     assert_eq!((found.nearest(&half).is_some(), found.nearest(&eight)), (true, None));
-    let tile = Tile { out_warps: 1, channel_warps: 4, cluster: 2, resident: 1 };
+    let tile = Tile::Bytes(ByteTile { out_warps: 1, channel_warps: 4, cluster: 2, resident: 1 });
     let split = Split { parts: 3, single: false, tile: Some(tile) };
     found.insert(eight, Tactic { split, algorithm: Vec::new(), microseconds: 3.0 });
     assert_eq!(read(&written(&found)).expect("reads"), found);
@@ -302,7 +328,7 @@ fn choices_of_8_bit_factors_are_their_own() {
     assert_eq!(six.fitting(&half), Split::parts(6, false), "by the library");
     assert_eq!(split.fitting(&Key { from: 768, ..eight }).tile, None, "no part of a cluster's channels");
     assert_eq!(splits(&eight), [Split::WHOLE], "the library does not divide them");
-    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true };
     let own = tiles(&eight, limits);
     assert!(!own.is_empty() && own.iter().all(|split| split.fitting(&eight) == *split), "{own:?}");
 }

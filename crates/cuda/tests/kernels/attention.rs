@@ -1,9 +1,9 @@
 //! Attention: by tensor cores and without, of few and many query rows.
 
-use vla_cuda::kernels::{Limits, configuration};
+use vla_cuda::kernels::Limits;
 use vla_cuda::launch::{Arguments, AttentionArguments, Element, Kernel};
 
-use crate::support::{ELEMENTS, LIMITS, Operand, PartsOperand, Random, grid, launch_after};
+use crate::support::{ELEMENTS, LIMITS, Operand, PartsOperand, Random, launch_after, launch_within};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
@@ -115,10 +115,7 @@ pub(crate) fn run(case: Case, random: &mut Random) -> &'static str {
     };
     let before = out.clone();
     let arguments = Arguments::Attention(arguments);
-    let c = configuration(Kernel::Attention(element), &arguments, case.limits).unwrap();
-    // SAFETY: the operands are alive and as large as the arguments say.
-    #[allow(unsafe_code)]
-    unsafe { vla_cuda_emulator::emulate(c.function, &grid(&c, random.bits()), arguments.raw()) }.unwrap();
+    let c = launch_within(case.limits, Kernel::Attention(element), arguments, random);
 
     let query = |row: usize, head: usize, c: usize| {
         q.as_ref().map_or(0.0, |q| q.at(row, head, c)) + parts.at(row, head * dim + c)
@@ -155,7 +152,7 @@ fn attention_of_any_size_equals_double_precision() {
 }
 
 /// A device on which the rows of tests are few.
-const LARGE: Limits = Limits { multiprocessors: 4096, shared: 227 << 10, clusters: true };
+const LARGE: Limits = Limits { multiprocessors: 4096, shared: 227 << 10, clusters: true, warpgroups: true };
 
 #[test]
 fn attention_by_tensor_cores_equals_double_precision() {
@@ -199,7 +196,7 @@ fn channels_behind_a_head_are_not_read() {
 #[test]
 fn attention_at_the_sizes_of_gr00t() {
     let mut random = Random(44);
-    let gpu = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true };
+    let gpu = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true };
     // DiT: text, images, itself. Few heads of it, by a device that is as much smaller.
     for (rows, keys) in [(51, 53), (51, 324), (41, 41)] {
         let few = run(Case { limits: LARGE, ..case(Element::F16, rows, keys, 2, 48) }, &mut random);

@@ -22,9 +22,13 @@ fn arguments_have_the_layout_of_the_kernels() {
         AttentionArguments: q, k, v, out, q_row, q_head, k_row, k_head, v_row, v_head, out_row, parts, rows, keys, groups, heads,
             kv_heads, dim, causal, scale, early_keys, release;
         ProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation, row_scales, channel_scales;
+        TensorMap: words;
+        TensorProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation;
+        MappedTensorProduct: x_map, weight_map, arguments;
         QuantizeArguments: x, y, scales, rows, columns, release;
         DequantizeArguments: x, row_scales, channel_scales, bias, y, rows, columns, activation, release;
-        RotaryArguments: x, y, cos, sin, norm, eps, rows, group, heads, dim;
+        RotaryHeads: x, y, norm, heads, eps;
+        RotaryArguments: first, second, cos, sin, rows, group, dim;
         ElementwiseArguments: x, parts, by, add, y, rows, columns, add_rows, activation, release;
         GatherArguments: table, y, index, bytes, rows, entries;
         PermuteArguments: x, y, strides, dims, size;
@@ -46,7 +50,8 @@ fn sizes_that_a_kernel_does_not_take_are_refused() {
         size(Kernel::Norm(Element::F16), Arguments::Norm(NormArguments { width: 40000, ..norm })).0,
         "shared memory"
     );
-    let rotary = RotaryArguments { rows: 1, group: 1, heads: 1, dim: 5, ..Default::default() };
+    let first = RotaryHeads { heads: 1, ..Default::default() };
+    let rotary = RotaryArguments { first, rows: 1, group: 1, dim: 5, ..Default::default() };
     assert_eq!(size(Kernel::Rotary(Element::F32), Arguments::Rotary(rotary)), ("dim", 5));
     let permute = PermuteArguments { dims: [1 << 20, 1 << 20, 1 << 20, 1 << 20, 1, 1], size: 2, ..Default::default() };
     assert_eq!(size(Kernel::Permute, Arguments::Permute(permute)).0, "the number of elements");

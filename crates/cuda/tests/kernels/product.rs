@@ -1,7 +1,7 @@
 //! Our own products of 8-bit factors: rows, tiles, clusters, parts, bias, activation.
 
 use vla_cuda::kernels::{LaunchError, Limits, configuration};
-use vla_cuda::launch::{Arguments, Element, Kernel, Matrix, ProductArguments, Tile};
+use vla_cuda::launch::{Arguments, ByteTile, Element, Kernel, Matrix, ProductArguments};
 
 use crate::support::{Bytes, LIMITS, Operand, Random, launch, launch_after, scales};
 
@@ -14,7 +14,7 @@ struct Case {
     to: usize,
     parts: usize,
     single: bool,
-    tile: Tile,
+    tile: ByteTile,
 }
 
 /// A matrix whose rows begin at multiples of 16 bytes.
@@ -87,13 +87,13 @@ fn run(element: Element, case: Case, seed: u64) {
     operands.check(&before, case, &format!("{element:?} {case:?}, seed {seed}"));
 }
 
-fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> Tile {
-    Tile { out_warps, channel_warps, cluster, resident: 1 }
+fn tile(out_warps: u32, channel_warps: u32, cluster: u32) -> ByteTile {
+    ByteTile { out_warps, channel_warps, cluster, resident: 1 }
 }
 
 #[test]
 fn every_tile_gives_the_product_of_its_rows() {
-    for (at, (out_warps, channel_warps)) in Tile::WARPS.into_iter().enumerate() {
+    for (at, (out_warps, channel_warps)) in ByteTile::WARPS.into_iter().enumerate() {
         for (cluster, rows) in [(1, 48), (2, 51), (4, 64), (2, 3)] {
             let tile = tile(out_warps, channel_warps, cluster);
             // Outputs that do not fill the last tile, and more steps than one.
@@ -125,7 +125,7 @@ fn parts_lie_apart_in_either_precision_and_are_scaled_each() {
 #[test]
 fn a_ring_smaller_than_the_weights_is_used_again() {
     // 48 x 256 bytes a stage: 12 KiB of the 81 KiB that two blocks may have each, in 16 steps.
-    let tile = Tile { resident: 2, ..tile(1, 4, 1) };
+    let tile = ByteTile { resident: 2, ..tile(1, 4, 1) };
     let case = Case { rows: 20, from: 16 * 256, to: 48, parts: 1, single: false, tile };
     let mut random = Random(3);
     let arguments = Arguments::Product(Operands::new(Element::F16, case, &mut random).arguments);
@@ -192,8 +192,8 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
     let element = Element::F16;
     let cases = [
         (Element::F32, tile, good, "element"),
-        (element, Tile { channel_warps: 5, ..tile }, good, "warps"),
-        (element, Tile { cluster: 9, ..tile }, good, "cluster"),
+        (element, ByteTile { channel_warps: 5, ..tile }, good, "warps"),
+        (element, ByteTile { cluster: 9, ..tile }, good, "cluster"),
         (element, tile, ProductArguments { rows: 65, ..good }, "rows"),
         (element, tile, ProductArguments { from: 768, ..good }, "from"),
         (element, tile, ProductArguments { to: 92, ..good }, "to"),
@@ -203,7 +203,7 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         (element, tile, ProductArguments { row_scales: 0, ..good }, "row_scales"),
         (element, tile, ProductArguments { channel_scales: 4, ..good }, "channel_scales"),
         (element, tile, ProductArguments { activation: 5, ..good }, "activation"),
-        (element, Tile { resident: 40, ..tile }, good, "shared memory"),
+        (element, ByteTile { resident: 40, ..tile }, good, "shared memory"),
     ];
     for (element, tile, arguments, what) in cases {
         assert_eq!(refused(element, tile, arguments, LIMITS), what);

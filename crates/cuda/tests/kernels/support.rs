@@ -1,15 +1,17 @@
-//! Operands in memory with surroundings, random numbers, launches by the emulator.
+//! Operands in memory with surroundings, random numbers, launches by the emulator, or on a GPU.
 #![allow(unsafe_code)]
 
 use half::{bf16, f16};
 use vla_cuda::kernels::{Configuration, Limits, configuration};
-use vla_cuda::launch::{Address, Arguments, Element, Kernel, Matrix, Parts};
+use vla_cuda::launch::{Address, Arguments, Element, Kernel, Matrix, Parameters, Parts, TensorMap, Tiles};
 pub(crate) use vla_cuda_emulator::Random;
-use vla_cuda_emulator::{Grid, emulate, emulate_after};
+use vla_cuda_emulator::{Grid, emulate, emulate_after, tensor_map};
+
+use crate::gpu::{self, Memory};
 
 pub(crate) const ELEMENTS: [Element; 3] = [Element::F32, Element::F16, Element::BF16];
-/// An Orin NX.
-pub(crate) const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true };
+/// Multiprocessors and shared memory of an Orin NX; clusters and warpgroups, so that every kernel can be launched.
+pub(crate) const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true, warpgroups: true };
 
 pub(crate) fn size(element: Element) -> usize {
     if element == Element::F32 { 4 } else { 2 }
@@ -23,8 +25,7 @@ pub(crate) struct Operand {
     pub(crate) columns: usize,
     pub(crate) stride: usize,
     first: usize,
-    /// 16 bytes each, so that it begins at a multiple of 16.
-    memory: Vec<u128>,
+    memory: Memory,
 }
 
 impl Operand {
@@ -32,7 +33,7 @@ impl Operand {
     pub(crate) fn new(element: Element, rows: usize, columns: usize, first: usize, gap: usize) -> Self {
         let stride = columns + gap;
         let bytes = (first + rows * stride + 16) * size(element);
-        Self { element, rows, columns, stride, first, memory: vec![u128::MAX; bytes.div_ceil(16)] }
+        Self { element, rows, columns, stride, first, memory: Memory::new(bytes) }
     }
 
     /// Random elements in a random layout: every second is aligned to 16 bytes.
@@ -60,7 +61,7 @@ impl Operand {
     }
 
     pub(crate) fn address(&self) -> Address {
-        self.memory.as_ptr() as Address + (self.first * size(self.element)) as u64
+        self.memory.words().as_ptr() as Address + (self.first * size(self.element)) as u64
     }
 
     pub(crate) fn matrix(&self) -> Matrix {
@@ -68,13 +69,11 @@ impl Operand {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: any bytes are a u8.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.memory.len() * 16) }
+        bytemuck::cast_slice(self.memory.words())
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: any bytes are a u8 and a u128.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.memory.len() * 16) }
+        bytemuck::cast_slice_mut(self.memory.words_mut())
     }
 
     fn place(&self, row: usize, column: usize) -> std::ops::Range<usize> {
@@ -131,12 +130,12 @@ fn rounding(element: Element) -> f64 {
 #[derive(Clone)]
 pub(crate) struct Bytes {
     stride: usize,
-    memory: Vec<u128>,
+    memory: Memory,
 }
 
 impl Bytes {
     pub(crate) fn new(rows: usize, stride: usize) -> Self {
-        Self { stride, memory: vec![u128::MAX; (rows * stride).div_ceil(16)] }
+        Self { stride, memory: Memory::new(rows * stride) }
     }
 
     pub(crate) fn random(rows: usize, stride: usize, random: &mut Random) -> Self {
@@ -146,15 +145,15 @@ impl Bytes {
     }
 
     pub(crate) fn all(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.memory)
+        bytemuck::cast_slice_mut(self.memory.words_mut())
     }
 
     pub(crate) fn at(&self, row: usize, column: usize) -> i8 {
-        bytemuck::cast_slice::<_, i8>(&self.memory)[row * self.stride + column]
+        bytemuck::cast_slice::<_, i8>(self.memory.words())[row * self.stride + column]
     }
 
     pub(crate) fn address(&self) -> Address {
-        self.memory.as_ptr() as Address
+        self.memory.words().as_ptr() as Address
     }
 
     pub(crate) fn matrix(&self) -> Matrix {
@@ -213,21 +212,50 @@ impl PartsOperand {
     }
 }
 
-pub(crate) fn grid(c: &Configuration, seed: u64) -> Grid {
+fn grid(c: &Configuration, seed: u64) -> Grid {
     Grid { grid: c.grid, block: c.block, cluster: c.cluster, shared: c.shared, seed }
+}
+
+/// With the emulator's tensor maps.
+fn parameters(kernel: Kernel, arguments: Arguments) -> Parameters {
+    let map = |_, t: &Tiles| {
+        let (columns, rows, stride) = (t.columns as u64, t.rows as u64, t.matrix.stride as u64 * 2);
+        Ok::<_, ()>(TensorMap { words: tensor_map(t.matrix.address, columns, rows, stride, t.tile_rows.into()) })
+    };
+    Parameters::new(kernel, arguments, map).unwrap()
 }
 
 /// Runs a kernel whose operands are all there.
 pub(crate) fn launch(kernel: Kernel, arguments: Arguments, random: &mut Random) -> Configuration {
-    let c = configuration(kernel, &arguments, LIMITS).unwrap();
-    // SAFETY: the operands are alive and as large as the arguments say.
-    unsafe { emulate(c.function, &grid(&c, random.bits()), arguments.raw()) }.unwrap();
+    launch_within(LIMITS, kernel, arguments, random)
+}
+
+/// The same, as on a device with these limits.
+pub(crate) fn launch_within(
+    limits: Limits,
+    kernel: Kernel,
+    arguments: Arguments,
+    random: &mut Random,
+) -> Configuration {
+    let c = configuration(kernel, &arguments, limits).unwrap();
+    if !gpu::run(kernel, arguments, limits) {
+        let parameters = parameters(kernel, arguments);
+        // SAFETY: the operands are alive and as large as the arguments say.
+        unsafe { emulate(c.function, &grid(&c, random.bits()), parameters.raw()) }.unwrap();
+    }
     c
 }
 
 /// Runs a kernel; `before` is the launch before it.
-pub(crate) fn launch_after(kernel: Kernel, arguments: Arguments, before: impl FnMut()) {
+pub(crate) fn launch_after(kernel: Kernel, arguments: Arguments, mut before: impl FnMut()) {
+    if gpu::is_meant() {
+        before();
+        if gpu::run(kernel, arguments, LIMITS) {
+            return;
+        }
+    }
     let c = configuration(kernel, &arguments, LIMITS).unwrap();
-    // SAFETY: as `launch`.
-    unsafe { emulate_after(c.function, &grid(&c, 1), arguments.raw(), before) }.unwrap();
+    let parameters = parameters(kernel, arguments);
+    // SAFETY: as `launch_within`.
+    unsafe { emulate_after(c.function, &grid(&c, 1), parameters.raw(), before) }.unwrap();
 }

@@ -4,11 +4,11 @@
 use half::{bf16, f16};
 use vla_base::tensor::DType;
 use vla_cuda::kernels::{Limits, configuration};
-use vla_cuda::launch::{Address, Arguments, Element, Epilogue, Kernel, Launch, Product};
-use vla_cuda_emulator::{Grid, emulate_after};
+use vla_cuda::launch::{Address, Arguments, Element, Epilogue, Kernel, Launch, Parameters, Product, TensorMap, Tiles};
+use vla_cuda_emulator::{Grid, emulate_after, tensor_map};
 
-/// An Orin NX.
-const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true };
+/// Multiprocessors and shared memory of an Orin NX; clusters and warpgroups, so that every kernel can be launched.
+const LIMITS: Limits = Limits { multiprocessors: 8, shared: 163 << 10, clusters: true, warpgroups: true };
 const ALIGNMENT: usize = 256;
 const POISON: u8 = 0xff;
 
@@ -141,8 +141,13 @@ fn hidden(before: &[Vec<u8>], after: &[Vec<u8>]) -> Vec<Vec<u8>> {
 unsafe fn run_kernel(kernel: Kernel, arguments: &Arguments, seed: u64, before: impl FnMut()) {
     let c = configuration(kernel, arguments, LIMITS).unwrap();
     let grid = Grid { grid: c.grid, block: c.block, cluster: c.cluster, shared: c.shared, seed };
+    let map = |_, t: &Tiles| {
+        let (columns, rows, stride) = (t.columns as u64, t.rows as u64, t.matrix.stride as u64 * 2);
+        Ok::<_, ()>(TensorMap { words: tensor_map(t.matrix.address, columns, rows, stride, t.tile_rows.into()) })
+    };
+    let parameters = Parameters::new(kernel, *arguments, map).unwrap();
     // SAFETY: the caller's promise.
-    let run = unsafe { emulate_after(c.function, &grid, arguments.raw(), before) };
+    let run = unsafe { emulate_after(c.function, &grid, parameters.raw(), before) };
     run.unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
 }
 

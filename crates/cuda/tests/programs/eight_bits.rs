@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use vla_base::tensor::DType;
-use vla_cuda::launch::Tile;
+use vla_cuda::launch::{ByteTile, Tile};
 use vla_cuda::plan::{Plan, Summary, WeightLayout};
 use vla_cuda::tactics::{Choose, Key, Split};
 use vla_engines::Precision;
@@ -19,7 +19,7 @@ struct Own;
 
 impl Choose for Own {
     fn split(&self, key: &Key) -> Split {
-        let tile = Tile { out_warps: 3, channel_warps: 2, cluster: 1, resident: 1 };
+        let tile = Tile::Bytes(ByteTile { out_warps: 3, channel_warps: 2, cluster: 1, resident: 1 });
         if key.eight_bits { Split { parts: 3, single: false, tile: Some(tile) } } else { Split::WHOLE }
     }
 }

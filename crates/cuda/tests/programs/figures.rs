@@ -49,17 +49,24 @@ fn half_precision_adds_casts_of_what_comes_in_single_precision() {
 }
 
 #[test]
-fn a_layer_of_the_language_model_is_ten_launches() {
+fn a_layer_of_the_language_model_is_nine_launches() {
     let language = &summaries(&Policy::new(&N1D6, DType::F32))["language"];
     let layers = 2;
     assert_eq!(language.products, 4 * layers, "{language}");
     // Text and images are joined and put in order; the last norms are the model's and the head's.
     let kernels = counts([
         ("norm", 2 * layers + 2),
-        ("rotary", 2 * layers),
+        ("rotary", layers),
         ("attention", layers),
         ("elementwise", layers),
         ("gather", 3),
     ]);
     assert_eq!(language.kernels, kernels);
+}
+
+#[test]
+fn queries_and_keys_are_turned_in_one_launch() {
+    let stages = summaries(&Policy::new(&N1D7, DType::F32));
+    // Four blocks of vision, and three layers of the language model.
+    assert_eq!((stages["vision"].kernels["rotary"], stages["language"].kernels["rotary"]), (4, 3));
 }

@@ -240,15 +240,19 @@ impl Making {
         self.push(out, Operation::Permute { x: self.all(x), dims, order, out });
     }
 
+    /// One to three by the same tables: of one value, or of what the one before has made.
     fn rotary(&mut self) {
-        let x = self.pick();
+        let mut x = self.pick();
         let [cos, sin] = [(); 2].map(|()| Source::Weight(self.weight(&[40, HEAD], self.dtype)));
         let rows = self.rows(x);
         let table = |source| Operand { source, rows: rows.clone(), row: 0, columns: HEAD, column: 0 };
-        let norm = self.coin().then(|| (self.weight(&[HEAD], self.dtype), 1e-6));
-        let (heads, out) = (self.columns(x) / HEAD, self.value("", rows.clone(), self.columns(x)));
-        let (cos, sin, x) = (table(cos), table(sin), self.all(x));
-        self.push(out, Operation::Rotary { x, heads, dim: HEAD, groups: 1, norm, cos, sin, out });
+        for _ in 0..1 + self.random.below(3) {
+            let norm = self.coin().then(|| (self.weight(&[HEAD], self.dtype), 1e-6));
+            let (heads, out) = (self.columns(x) / HEAD, self.value("", rows.clone(), self.columns(x)));
+            let (cos, sin, of) = (table(cos), table(sin), self.all(x));
+            self.push(out, Operation::Rotary { x: of, heads, dim: HEAD, groups: 1, norm, cos, sin, out });
+            x = if self.coin() { x } else { out };
+        }
     }
 
     /// A copy: of everything, or of some columns.

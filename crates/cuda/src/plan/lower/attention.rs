@@ -3,8 +3,9 @@
 use vla_engines::operations::{ByHead, Mask, Operation};
 
 use super::Lowering;
-use crate::launch::{Address, Arguments, AttentionArguments, Kernel, RotaryArguments};
+use crate::launch::{Address, Arguments, AttentionArguments, Kernel, Launch, Matrix, RotaryArguments, RotaryHeads};
 use crate::plan::Reason;
+use crate::plan::memory::View;
 use crate::plan::operand::{element, int};
 
 /// Rows by head in memory.
@@ -71,19 +72,35 @@ impl Lowering<'_> {
         let x = self.operand(x)?;
         let y = self.result(*out, heads * dim);
         let (cos, sin) = (self.operand(cos)?, self.operand(sin)?);
-        let arguments = RotaryArguments {
+        let first = RotaryHeads {
             x: x.matrix,
             y: y.matrix,
-            cos: cos.matrix,
-            sin: sin.matrix,
             norm: self.vector(norm.map(|(norm, _)| norm)),
-            eps: norm.map_or(0.0, |(_, eps)| eps),
-            rows: int(x.rows)?,
-            group: int(x.rows / groups)?,
             heads: int(*heads)?,
-            dim: int(*dim)?,
-            _padding: 0,
+            eps: norm.map_or(0.0, |(_, eps)| eps),
         };
-        self.kernel(Kernel::Rotary(element(x.dtype)?), Arguments::Rotary(arguments))
+        let (rows, group, dim) = (int(x.rows)?, int(x.rows / groups)?, int(*dim)?);
+        let (cos, sin) = (cos.matrix, sin.matrix);
+        let arguments = RotaryArguments { first, cos, sin, rows, group, dim, ..Default::default() };
+        let kernel = Kernel::Rotary(element(x.dtype)?);
+        let arguments = self.with_heads_before(kernel, arguments);
+        self.kernel(kernel, Arguments::Rotary(arguments))
+    }
+
+    /// Queries and keys are turned in one launch: takes the launch before back where it turns other heads by the same tables.
+    fn with_heads_before(&mut self, kernel: Kernel, new: RotaryArguments) -> RotaryArguments {
+        let Some(Launch::Kernel { kernel: before, arguments: Arguments::Rotary(a) }) = self.launches.last() else {
+            return new;
+        };
+        let of_storage = |matrix: Matrix| View::of(matrix.address).map(|view| view.storage);
+        let apart = of_storage(new.first.x) != of_storage(a.first.y)
+            && ![a.first.x, a.first.y].map(of_storage).contains(&of_storage(new.first.y));
+        let joined = RotaryArguments { first: a.first, second: new.first, ..new };
+        let same = RotaryArguments { second: RotaryHeads::default(), ..joined } == *a;
+        if *before != kernel || !same || !apart {
+            return new;
+        }
+        self.launches.pop();
+        joined
     }
 }

@@ -6,7 +6,7 @@ use super::rows::activation_code;
 use super::{Lowering, Quantized};
 use crate::launch::{
     Address, Arguments, DequantizeArguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts,
-    Product, ProductArguments, QuantizeArguments, Scales, Tile,
+    Product, ProductArguments, QuantizeArguments, Scales, TensorProductArguments, Tile,
 };
 use crate::plan::Reason;
 use crate::plan::fusions::Fusion;
@@ -187,8 +187,9 @@ impl Lowering<'_> {
                 ..product
             })
         };
-        let own = |product: &Product| split.tile.is_some_and(|tile| tile.takes(product));
-        if product.eight_bits && !own(&divided(split)?) {
+        // The library does not divide 8-bit factors, and the parts of a tile are not its own.
+        let taken = divided(split).map(|product| split.tile.is_some_and(|tile| tile.takes(&product)))?;
+        if !taken && (product.eight_bits || split.tile.is_some()) {
             split = Split::WHOLE;
         }
         let divided = divided(split)?;
@@ -198,10 +199,10 @@ impl Lowering<'_> {
     }
 }
 
-/// A product of 8-bit factors by our own kernel where it takes it, all else by the library. `sums`: memory for the library's INT32 sums of
-/// 8-bit factors.
+/// A product by our own kernel where it takes it, else by the library. `sums`: memory for the library's INT32 sums of 8-bit factors.
 pub(crate) fn launches(product: Product, tile: Option<Tile>, sums: Address) -> Vec<Launch> {
-    if !product.eight_bits {
+    let tile = tile.filter(|tile| tile.takes(&product));
+    if !product.eight_bits && tile.is_none() {
         return vec![Launch::Product(product)];
     }
     let Product { element, x, weight, bias, y, rows, from, to, epilogue, parts, apart, single, .. } = product;
@@ -211,8 +212,14 @@ pub(crate) fn launches(product: Product, tile: Option<Tile>, sums: Address) -> V
         Epilogue::BiasGelu => Some(Activation::GeluTanh),
     });
     let Scales { rows: row_scales, channels: channel_scales } = product.scales;
-    if let Some(tile) = tile.filter(|tile| tile.takes(&product)) {
-        let single = i32::from(single);
+    let single = i32::from(single);
+    if let Some(Tile::Tensor(tile)) = tile {
+        let factors = TensorProductArguments { x, weight, bias, y, apart, ..Default::default() };
+        let arguments = TensorProductArguments { rows, from, to, parts, single, activation, ..factors };
+        let kernel = Kernel::TensorProduct(element, tile);
+        return vec![Launch::Kernel { kernel, arguments: Arguments::TensorProduct(arguments) }];
+    }
+    if let Some(Tile::Bytes(tile)) = tile {
         let arguments = ProductArguments {
             x,
             weight,

@@ -1,0 +1,88 @@
+//! Launches of products by tensor copies and a warpgroup's multiplications.
+
+use super::{Configuration, LaunchError, Limits, Sizes};
+use crate::launch::{Element, TensorProductArguments, TensorTile};
+
+macro_rules! of_outputs {
+    ($name:literal) => {
+        [concat!($name, "_48"), concat!($name, "_72"), concat!($name, "_96"), concat!($name, "_128")]
+    };
+}
+
+/// By the type of the result and the outputs of a block ([`TensorTile::OUTPUTS`]).
+const FUNCTIONS: [[&str; 4]; 2] = [of_outputs!("tensor_product_f16"), of_outputs!("tensor_product_bf16")];
+/// Warps that multiply, and one that copies.
+const THREADS: u32 = 32 * (MULTIPLYING + 1);
+const MULTIPLYING: u32 = 4;
+/// Bytes of a tile's row.
+const ROW: u64 = 128;
+/// Bytes of a stage's two barriers.
+const BARRIERS: u64 = 16;
+/// Bytes of a multiprocessor's shared memory that each block takes beside its own.
+const RESERVED: u32 = 1 << 10;
+
+/// `[cluster, tiles of outputs, parts]` blocks. Shared memory has the ring, the sums of the cluster's other blocks, biases and barriers.
+pub(super) fn tensor_product(
+    element: Element,
+    tile: TensorTile,
+    a: &TensorProductArguments,
+    limits: Limits,
+) -> Result<Configuration, LaunchError> {
+    let outputs = TensorTile::OUTPUTS.iter().position(|outputs| *outputs == tile.outputs);
+    let sizes = Sizes("tensor_product");
+    sizes.check("compute capability", 0, limits.warpgroups, "9.0, with kernels for sm_90a")?;
+    sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
+    sizes.check("outputs", tile.outputs, outputs.is_some(), "those that it is compiled for")?;
+    sizes.check("rows", a.rows, (1..=TensorTile::ROWS).contains(&a.rows), "1 to 64")?;
+    sizes.check("activation", a.activation, matches!(a.activation, 0 | 1 | 3), "0, 1 or 3")?;
+    sizes.check("parts", a.parts, (1..=65535).contains(&a.parts), "1 to 65535")?;
+    sizes.check("cluster", tile.cluster, TensorTile::CLUSTERS.contains(&tile.cluster), "1, 2 or 4")?;
+    sizes.check("resident", tile.resident, tile.resident > 0, "1 or more")?;
+    let (to, from) = (sizes.positive("to", a.to)?, sizes.positive("from", a.from)?);
+    sizes.check("to", a.to, to % 8 == 0, "a multiple of 8")?;
+    let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
+    sizes.check("from", a.from, from % depth == 0, &format!("a multiple of {depth}"))?;
+    let addresses = [a.x.address, a.weight, a.bias, a.y.address];
+    let whole = addresses.iter().all(|address| address % 16 == 0)
+        && [a.x.stride, a.y.stride, a.apart].iter().all(|stride| stride % 8 == 0);
+    sizes.check("alignment", i64::from(whole), whole, "addresses and strides of whole chunks")?;
+
+    let function = FUNCTIONS[usize::from(element == Element::BF16)][outputs.unwrap_or_default()];
+    let Shared { bytes, most, fits } = Shared::of(tile, a.rows, from / depth, limits);
+    sizes.check("shared memory", bytes as i64, fits, &format!("at most {most} bytes"))?;
+    let blocks = to.div_ceil(u64::from(tile.outputs));
+    sizes.check("to", a.to, blocks <= 65535, "at most 65535 tiles")?;
+    Ok(Configuration {
+        function,
+        grid: [tile.cluster, blocks as u32, a.parts.unsigned_abs()],
+        block: [THREADS, 1, 1],
+        cluster: tile.cluster,
+        shared: bytes as u32,
+    })
+}
+
+/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
+pub(super) fn has_room(tile: TensorTile, from: i32, parts: u32, limits: Limits) -> bool {
+    let steps = u64::from(from.unsigned_abs()) / (u64::from(tile.depth()) * u64::from(parts)).max(1);
+    limits.warpgroups && Shared::of(tile, TensorTile::ROWS, steps, limits).fits
+}
+
+/// Shared memory of a block.
+struct Shared {
+    bytes: u64,
+    most: u64,
+    fits: bool,
+}
+
+impl Shared {
+    /// For `rows` rows and a block's `steps` stages: as many of them as there is room for, and at least two.
+    fn of(tile: TensorTile, rows: i32, steps: u64, limits: Limits) -> Self {
+        let stage = u64::from(TensorTile::x_rows(rows) + tile.outputs) * ROW + BARRIERS;
+        let others = u64::from((tile.cluster - 1) * (MULTIPLYING / tile.cluster));
+        let fixed = others * 32 * u64::from(tile.outputs / 2) * 4 + u64::from(tile.outputs) * 4;
+        let most = u64::from(((limits.shared + RESERVED) / tile.resident.max(1)).saturating_sub(RESERVED));
+        let stages = (most.saturating_sub(fixed) / stage).min(steps);
+        let bytes = (stages * stage + fixed).next_multiple_of(16);
+        Self { bytes, most, fits: stages >= steps.min(2) && stages > 0 && bytes <= most }
+    }
+}
