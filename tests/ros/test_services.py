@@ -10,8 +10,8 @@ from harness import CAMERAS, Feed, values, wait_for
 # One observation is inferred again and again: it may be old, and its chunk is never late.
 PATIENT = {f"inputs.{name}.max_age_ms": 600_000.0
            for name in (*(f"cameras.{camera}" for camera in CAMERAS), "joints")}
-PATIENT |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0, "rate_hz": -1.0}
-MAX_BLIND_S = 0.5  # default of max_blind_s: by then the motion of a chunk has ended
+MAX_BLIND_S = 0.5  # by then the motion of a chunk has ended
+PATIENT |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0, "rate_hz": -1.0, "max_blind_s": MAX_BLIND_S}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ pub struct Limits {
     pub shared: u32,
     /// Whether blocks can be launched in clusters (compute capability 9.0 and newer).
     pub clusters: bool,
-    /// Whether there are tensor copies and a warpgroup's multiplications (compute capability 9.0, by kernels for sm_90a).
+    /// Whether tensor copies and a warpgroup's multiplications are used (compute capability 9.0, where they are asked for).
     pub warpgroups: bool,
 }
 
@@ -140,6 +140,14 @@ impl Sizes {
         let found = found.into();
         self.check(what, found, found > 0, "1 or more")?;
         Ok(found.unsigned_abs())
+    }
+
+    /// Channels and outputs of a product of ours.
+    fn channels(&self, from: i32, to: i32, depth: u64) -> Result<(u64, u64), LaunchError> {
+        let (channels, outputs) = (self.positive("from", from)?, self.positive("to", to)?);
+        self.check("to", to, outputs % 8 == 0, "a multiple of 8")?;
+        self.check("from", from, channels % depth == 0, &format!("a multiple of {depth}"))?;
+        Ok((channels, outputs))
     }
 
     /// A product of sizes.

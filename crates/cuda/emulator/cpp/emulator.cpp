@@ -2,8 +2,9 @@
 //
 // A fiber runs until it waits: for its block, for the lanes of its warp, or for the launch before. The next one is chosen at random
 // among those that can go on. Dynamic shared memory begins as NaNs and ends before a page without access. Copies by cp.async read
-// when they are issued and write when they are waited for; copies of tiles read and write some time later, in any order. When every fiber of the first cluster waits for the launch before or has
-// ended, the caller's function is called: it may write what the launch before would have written.
+// when they are issued and write when they are waited for; copies of tiles read and write some time later, in any order. When every
+// fiber of the first cluster waits for the launch before or has ended, the caller's function is called: it may write what the launch
+// before would have written.
 #include "emulator.h"
 
 #include <setjmp.h>

@@ -247,8 +247,8 @@ inline void expect_bytes(uint64_t *barrier, int bytes) { emulator::arrive(barrie
 inline void wait_for_phase(uint64_t *barrier, int parity) { emulator::wait_for_phase(barrier, parity); }
 inline void copy_tile(void *to, const TensorMap &map, int column, int row, uint64_t *barrier) { emulator::copy_tile(to, map, column, row, barrier); }
 
-// wgmma.m64nNk16 of two tiles in shared memory, done when it is issued. All lanes of a warp take part. A thread's sums: of every eight columns 2 (lane % 4) and the next, of
-// rows 16 warp + lane / 4 and eight further.
+// wgmma.m64nNk16 of two tiles in shared memory, done when it is issued. All lanes of a warp take part. A thread's sums: of every eight
+// columns 2 (lane % 4) and the next, of rows 16 warp + lane / 4 and eight further.
 inline void multiply_fence() { __syncwarp(); }
 inline void multiply_commit() {}
 template <int pending>

@@ -46,10 +46,8 @@ pub(super) fn product(
     for (what, scales) in [("row_scales", a.row_scales), ("channel_scales", a.channel_scales)] {
         sizes.check(what, i64::from(scales != 0), scales != 0 && scales % 16 == 0, "an address of whole chunks")?;
     }
-    let (to, from) = (sizes.positive("to", a.to)?, sizes.positive("from", a.from)?);
-    sizes.check("to", a.to, to % 8 == 0, "a multiple of 8")?;
     let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
-    sizes.check("from", a.from, from % depth == 0, &format!("a multiple of {depth}"))?;
+    let (from, to) = sizes.channels(a.from, a.to, depth)?;
     let addresses = [a.x.address, a.weight, a.bias, a.y.address];
     let whole = addresses.iter().all(|address| address % 16 == 0)
         && a.x.stride % 16 == 0

@@ -30,7 +30,8 @@ pub(super) fn tensor_product(
 ) -> Result<Configuration, LaunchError> {
     let outputs = TensorTile::OUTPUTS.iter().position(|outputs| *outputs == tile.outputs);
     let sizes = Sizes("tensor_product");
-    sizes.check("compute capability", 0, limits.warpgroups, "9.0, with kernels for sm_90a")?;
+    let warpgroups = "1: a GPU of compute capability 9.0, with VLA_TRT_CUDA_TENSOR_PRODUCTS set to 1";
+    sizes.check("warpgroups", limits.warpgroups, limits.warpgroups, warpgroups)?;
     sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
     sizes.check("outputs", tile.outputs, outputs.is_some(), "those that it is compiled for")?;
     sizes.check("rows", a.rows, (1..=TensorTile::ROWS).contains(&a.rows), "1 to 64")?;
@@ -38,10 +39,8 @@ pub(super) fn tensor_product(
     sizes.check("parts", a.parts, (1..=65535).contains(&a.parts), "1 to 65535")?;
     sizes.check("cluster", tile.cluster, TensorTile::CLUSTERS.contains(&tile.cluster), "1, 2 or 4")?;
     sizes.check("resident", tile.resident, tile.resident > 0, "1 or more")?;
-    let (to, from) = (sizes.positive("to", a.to)?, sizes.positive("from", a.from)?);
-    sizes.check("to", a.to, to % 8 == 0, "a multiple of 8")?;
     let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
-    sizes.check("from", a.from, from % depth == 0, &format!("a multiple of {depth}"))?;
+    let (from, to) = sizes.channels(a.from, a.to, depth)?;
     let addresses = [a.x.address, a.weight, a.bias, a.y.address];
     let whole = addresses.iter().all(|address| address % 16 == 0)
         && [a.x.stride, a.y.stride, a.apart].iter().all(|stride| stride % 8 == 0);

@@ -91,6 +91,19 @@ pub struct ProductArguments {
     pub channel_scales: Address,
 }
 
+impl Product {
+    /// Whether kernels of ours take it that divide `depth` channels: a 16-bit result, `[to, from]` weights, few rows, whole chunks of 16
+    /// bytes, which are `chunk` elements of x.
+    pub(super) fn suits(&self, depth: u32, chunk: i64) -> bool {
+        let Self { element, x, weight, bias, y, rows, from, to, transposed, parts, apart, .. } = *self;
+        let depth = i64::from(depth) * i64::from(parts.max(1));
+        let aligned = [x.address, weight, bias, y.address].iter().all(|address| address.is_multiple_of(16));
+        let whole = x.stride % chunk == 0 && [y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0);
+        let few = transposed && element != Element::F32 && rows <= Tile::ROWS;
+        few && i64::from(from) % depth == 0 && aligned && whole
+    }
+}
+
 /// How a kernel of ours divides a product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,7 +174,7 @@ pub struct ByteTile {
 
 impl ByteTile {
     /// Most rows.
-    pub const ROWS: i32 = 64;
+    pub const ROWS: i32 = Tile::ROWS;
     /// Warps along outputs and channels that the kernel is compiled for.
     pub const WARPS: [(u32, u32); 5] = [(1, 4), (1, 6), (2, 4), (3, 2), (4, 2)];
     /// Outputs of a warp.
@@ -182,12 +195,6 @@ impl ByteTile {
 
     /// Whether the kernel computes a product so: 8-bit factors, a 16-bit result, `[to, from]` weights, few rows, whole chunks of 16 bytes.
     pub fn takes(self, product: &Product) -> bool {
-        let Product { element, x, weight, bias, y, rows, from, to, transposed, parts, apart, eight_bits, .. } =
-            *product;
-        let depth = i64::from(self.depth()) * i64::from(parts.max(1));
-        let aligned = [x.address, weight, bias, y.address].iter().all(|address| address.is_multiple_of(16));
-        let whole = x.stride % 16 == 0 && [y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0);
-        let types = eight_bits && element != Element::F32;
-        types && transposed && rows <= Self::ROWS && i64::from(from) % depth == 0 && aligned && whole
+        product.eight_bits && product.suits(self.depth(), 16)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Element, Matrix, Product};
+use super::{Address, Matrix, Product, Tile};
 
 /// The driver's `CUtensorMap`: a matrix in memory and the size of the tiles that are copied from it.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -93,7 +93,7 @@ pub struct TensorTile {
 
 impl TensorTile {
     /// Most rows.
-    pub const ROWS: i32 = 64;
+    pub const ROWS: i32 = Tile::ROWS;
     /// Outputs of a block that the kernel is compiled for.
     pub const OUTPUTS: [u32; 4] = [48, 72, 96, 128];
     /// Blocks of a cluster; a power of two, at most the warps that multiply.
@@ -120,12 +120,6 @@ impl TensorTile {
 
     /// Whether the kernel computes a product so: 16 bits, `[to, from]` weights, few rows, whole chunks of 16 bytes.
     pub fn takes(self, product: &Product) -> bool {
-        let Product { element, x, weight, bias, y, rows, from, to, transposed, parts, apart, eight_bits, .. } =
-            *product;
-        let depth = i64::from(self.depth()) * i64::from(parts.max(1));
-        let aligned = [x.address, weight, bias, y.address].iter().all(|address| address.is_multiple_of(16));
-        let whole = [x.stride, y.stride, apart, i64::from(to)].iter().all(|elements| elements % 8 == 0);
-        let types = !eight_bits && element != Element::F32;
-        types && transposed && rows <= Self::ROWS && i64::from(from) % depth == 0 && aligned && whole
+        !product.eight_bits && product.suits(self.depth(), 8)
     }
 }

@@ -204,5 +204,5 @@ fn what_the_kernel_does_not_take_is_refused_by_name() {
         assert_eq!(refused(element, tile, arguments, LIMITS), what);
     }
     let without = Limits { warpgroups: false, ..LIMITS };
-    assert_eq!(refused(element, tile, good, without), "compute capability");
+    assert_eq!(refused(element, tile, good, without), "warpgroups");
 }
