@@ -48,7 +48,7 @@ gpu_mib() { nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheade
 tests() {
   title "Tests"
   (cd "$root" && shown cargo test --release -p vla_cuda --features cuda -- --test-threads 1)
-  (cd "$root" && VLA_TRT_TEST_GPU=1 VLA_TRT_CUDA_TENSOR_PRODUCTS=1 shown cargo test --release -p vla_cuda --features cuda --test kernels -- --test-threads 1)
+  (cd "$root" && VLA_TRT_TEST_GPU=1 shown cargo test --release -p vla_cuda --features cuda --test kernels -- --test-threads 1)
   (cd "$root" && shown cargo test --release -p vla_trt_tests --features cuda --test engines cuda -- --test-threads 1 --nocapture)
 }
 

@@ -11,10 +11,10 @@ struct AttentionShape {
   static constexpr bool kMerged = key_warps > 1;
   static constexpr int kThreads = 32 * query_warps * key_warps;
   static constexpr int kQueries = 16 * query_warps;
-  static constexpr int kUnit = kMerged ? 16 : 32;             // keys that a warp takes at a time
-  static constexpr int kTile = kMerged ? 16 * key_warps : 64;  // keys of a stage
-  static constexpr int kStride = dim + 8;                      // elements from row to row: ldmatrix without bank conflicts
-  static constexpr int kStage = 2 * kTile * kStride;           // elements: keys, then values
+  static constexpr int kUnit = kMerged ? 16 : dim < 64 ? 32 : 64;  // keys that a warp takes at a time
+  static constexpr int kTile = kMerged ? 16 * key_warps : 64;      // keys of a stage
+  static constexpr int kStride = dim + 8;                          // elements from row to row: ldmatrix without bank conflicts
+  static constexpr int kStage = 2 * kTile * kStride;               // elements: keys, then values
   static constexpr int kStages = kMerged && 3 * 2 * kStage <= 88 << 10 ? 3 : 2;
   static constexpr int kMergeStride = dim + 4;  // floats from row to row of a warp's result
   // Whole chunks of keys and values are copied by groups of lanes, a row a group: as many lanes as chunks, rounded to a power of two.

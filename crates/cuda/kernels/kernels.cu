@@ -51,9 +51,9 @@ KERNEL(cast, CastArguments, 256, cast_elements)
 #define ATTENTIONS_OF(element, T)        \
   ATTENTION_OF(element, T, 32, 8, 3, 6)  \
   ATTENTION_OF(element, T, 48, 8, 3, RESIDENT(5))   \
-  ATTENTION_OF(element, T, 64, 8, 2, 4)  \
-  ATTENTION_OF(element, T, 80, 4, 4, RESIDENT(4))  \
-  ATTENTION_OF(element, T, 128, 4, 3, RESIDENT(3))
+  ATTENTION_OF(element, T, 64, 8, 2, 3)  \
+  ATTENTION_OF(element, T, 80, 4, 4, RESIDENT(3))  \
+  ATTENTION_OF(element, T, 128, 4, 3, 2)
 
 ATTENTIONS_OF(f16, half_t)
 ATTENTIONS_OF(bf16, bf16_t)

@@ -117,11 +117,12 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
     }
 }
 
-/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
-pub(crate) fn has_room(tile: Tile, from: i32, parts: u32, limits: Limits) -> bool {
+/// Blocks of a tile that a multiprocessor has shared memory for with any number of rows, of `from` channels in `parts` parts; 0: the device
+/// has no room for one.
+pub(crate) fn resident(tile: Tile, from: i32, parts: u32, limits: Limits) -> u32 {
     match tile {
-        Tile::Bytes(tile) => product::has_room(tile, from, parts, limits),
-        Tile::Tensor(tile) => tensor_product::has_room(tile, from, parts, limits),
+        Tile::Bytes(tile) => product::resident(tile, from, parts, limits),
+        Tile::Tensor(tile) => tensor_product::resident(tile, from, parts, limits),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{Limits, has_room};
+use crate::kernels::{Limits, resident};
 use crate::launch::{Element, Epilogue, Follows, Product, Tile};
 
 mod file;
@@ -166,7 +166,7 @@ impl Tactics {
     /// Forgets tiles that this device has no room for with any number of rows: a choice counts for other lengths, too.
     pub fn forget_without_room(&mut self, limits: Limits) {
         self.chosen.retain(|key, tactic| {
-            tactic.split.tile.is_none_or(|tile| has_room(tile, key.from, tactic.split.parts, limits))
+            tactic.split.tile.is_none_or(|tile| resident(tile, key.from, tactic.split.parts, limits) > 0)
         });
     }
 

@@ -104,8 +104,7 @@ impl Module {
         let able = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
         let programmatic = able && std::env::var_os(SWITCH).is_none_or(|value| value != "0");
         let clusters = properties.compute_capability >= CLUSTERS;
-        let asked = std::env::var_os(WARPGROUPS_SWITCH).is_some_and(|value| value == "1");
-        let warpgroups = asked && properties.compute_capability == WARPGROUPS;
+        let warpgroups = properties.compute_capability == WARPGROUPS;
         let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters, warpgroups };
         let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
         let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;
@@ -191,7 +190,7 @@ fn tensor_map(element: Element, tiles: &Tiles) -> Result<TensorMap, Error> {
             steps.as_ptr(),
             sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
             sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
             sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
         )
     }

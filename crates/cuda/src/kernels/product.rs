@@ -70,11 +70,12 @@ pub(super) fn product(
     })
 }
 
-/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
-pub(super) fn has_room(tile: ByteTile, from: i32, parts: u32, limits: Limits) -> bool {
+/// Blocks that a multiprocessor has room for with any number of rows, of `from` channels in `parts` parts.
+pub(super) fn resident(tile: ByteTile, from: i32, parts: u32, limits: Limits) -> u32 {
     let steps = u64::from(from.unsigned_abs()) / (u64::from(tile.depth()) * u64::from(parts)).max(1);
     let clusters = tile.cluster == 1 || limits.clusters;
-    clusters && Shared::of(tile, ByteTile::ROWS.unsigned_abs().into(), steps, limits).fits
+    let fits = clusters && Shared::of(tile, ByteTile::ROWS.unsigned_abs().into(), steps, limits).fits;
+    if fits { tile.resident } else { 0 }
 }
 
 /// Shared memory of a block.

@@ -30,7 +30,7 @@ pub(super) fn tensor_product(
 ) -> Result<Configuration, LaunchError> {
     let outputs = TensorTile::OUTPUTS.iter().position(|outputs| *outputs == tile.outputs);
     let sizes = Sizes("tensor_product");
-    let warpgroups = "1: a GPU of compute capability 9.0, with VLA_TRT_CUDA_TENSOR_PRODUCTS set to 1";
+    let warpgroups = "1: a GPU of compute capability 9.0";
     sizes.check("warpgroups", limits.warpgroups, limits.warpgroups, warpgroups)?;
     sizes.check("element", element as u32, element != Element::F32, "a type of 16 bits")?;
     sizes.check("outputs", tile.outputs, outputs.is_some(), "those that it is compiled for")?;
@@ -38,7 +38,7 @@ pub(super) fn tensor_product(
     sizes.check("activation", a.activation, matches!(a.activation, 0 | 1 | 3), "0, 1 or 3")?;
     sizes.check("parts", a.parts, (1..=65535).contains(&a.parts), "1 to 65535")?;
     sizes.check("cluster", tile.cluster, TensorTile::CLUSTERS.contains(&tile.cluster), "1, 2 or 4")?;
-    sizes.check("resident", tile.resident, tile.resident > 0, "1 or more")?;
+    sizes.check("stages", tile.stages, tile.stages > 1, "2 or more")?;
     let depth = u64::from(tile.depth()) * u64::from(a.parts.unsigned_abs());
     let (from, to) = sizes.channels(a.from, a.to, depth)?;
     let addresses = [a.x.address, a.weight, a.bias, a.y.address];
@@ -47,8 +47,9 @@ pub(super) fn tensor_product(
     sizes.check("alignment", i64::from(whole), whole, "addresses and strides of whole chunks")?;
 
     let function = FUNCTIONS[usize::from(element == Element::BF16)][outputs.unwrap_or_default()];
-    let Shared { bytes, most, fits } = Shared::of(tile, a.rows, from / depth, limits);
-    sizes.check("shared memory", bytes as i64, fits, &format!("at most {most} bytes"))?;
+    let bytes = shared(tile, a.rows, from / depth);
+    let most = u64::from(limits.shared);
+    sizes.check("shared memory", bytes as i64, bytes <= most, &format!("at most {most} bytes"))?;
     let blocks = to.div_ceil(u64::from(tile.outputs));
     sizes.check("to", a.to, blocks <= 65535, "at most 65535 tiles")?;
     Ok(Configuration {
@@ -60,28 +61,21 @@ pub(super) fn tensor_product(
     })
 }
 
-/// Whether the device has room for a tile with any number of rows, of `from` channels in `parts` parts.
-pub(super) fn has_room(tile: TensorTile, from: i32, parts: u32, limits: Limits) -> bool {
+/// Blocks that a multiprocessor has room for with any number of rows, of `from` channels in `parts` parts.
+pub(super) fn resident(tile: TensorTile, from: i32, parts: u32, limits: Limits) -> u32 {
     let steps = u64::from(from.unsigned_abs()) / (u64::from(tile.depth()) * u64::from(parts)).max(1);
-    limits.warpgroups && Shared::of(tile, TensorTile::ROWS, steps, limits).fits
-}
-
-/// Shared memory of a block.
-struct Shared {
-    bytes: u64,
-    most: u64,
-    fits: bool,
-}
-
-impl Shared {
-    /// For `rows` rows and a block's `steps` stages: as many of them as there is room for, and at least two.
-    fn of(tile: TensorTile, rows: i32, steps: u64, limits: Limits) -> Self {
-        let stage = u64::from(TensorTile::x_rows(rows) + tile.outputs) * ROW + BARRIERS;
-        let others = u64::from((tile.cluster - 1) * (MULTIPLYING / tile.cluster));
-        let fixed = others * 32 * u64::from(tile.outputs / 2) * 4 + u64::from(tile.outputs) * 4;
-        let most = u64::from(((limits.shared + RESERVED) / tile.resident.max(1)).saturating_sub(RESERVED));
-        let stages = (most.saturating_sub(fixed) / stage).min(steps);
-        let bytes = (stages * stage + fixed).next_multiple_of(16);
-        Self { bytes, most, fits: stages >= steps.min(2) && stages > 0 && bytes <= most }
+    let bytes = shared(tile, TensorTile::ROWS, steps);
+    match limits.warpgroups && bytes <= u64::from(limits.shared) {
+        true => u64::from(limits.shared + RESERVED).checked_div(bytes + u64::from(RESERVED)).unwrap_or(0) as u32,
+        false => 0,
     }
+}
+
+/// Bytes of a block's shared memory for `rows` rows and `steps` steps of channels.
+fn shared(tile: TensorTile, rows: i32, steps: u64) -> u64 {
+    let stage = u64::from(TensorTile::x_rows(rows) + tile.outputs) * ROW + BARRIERS;
+    let others = u64::from((tile.cluster - 1) * (MULTIPLYING / tile.cluster));
+    let sums = others * 32 * u64::from(tile.outputs / 2) * 4;
+    let biases = u64::from(tile.outputs) * 4;
+    (u64::from(tile.stages).min(steps) * stage + sums + biases).next_multiple_of(16)
 }

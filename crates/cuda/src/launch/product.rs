@@ -147,13 +147,11 @@ impl Tile {
         }
     }
 
-    /// Outputs of a block, blocks of a cluster, and those that shared memory is left for on a multiprocessor.
-    pub(crate) fn blocks(self) -> (u32, u32, u32) {
+    /// Outputs of a block, and blocks of a cluster.
+    pub(crate) fn blocks(self) -> (u32, u32) {
         match self {
-            Self::Bytes(ByteTile { out_warps, cluster, resident, .. }) => {
-                (ByteTile::OUTPUTS * out_warps, cluster, resident)
-            }
-            Self::Tensor(TensorTile { outputs, cluster, resident }) => (outputs, cluster, resident),
+            Self::Bytes(ByteTile { out_warps, cluster, .. }) => (ByteTile::OUTPUTS * out_warps, cluster),
+            Self::Tensor(TensorTile { outputs, cluster, .. }) => (outputs, cluster),
         }
     }
 }

@@ -87,8 +87,8 @@ pub struct TensorTile {
     pub outputs: u32,
     /// Blocks that divide the channels among them and add up their sums.
     pub cluster: u32,
-    /// Blocks that shared memory is left for on a multiprocessor.
-    pub resident: u32,
+    /// Most stages of the ring.
+    pub stages: u32,
 }
 
 impl TensorTile {
@@ -98,6 +98,8 @@ impl TensorTile {
     pub const OUTPUTS: [u32; 4] = [48, 72, 96, 128];
     /// Blocks of a cluster; a power of two, at most the warps that multiply.
     pub const CLUSTERS: [u32; 3] = [1, 2, 4];
+    /// Stages of the ring that are worth measuring.
+    pub(crate) const STAGES: [u32; 6] = [5, 6, 8, 9, 12, 14];
     /// Channels of a stage of the ring.
     pub(crate) const CHANNELS: u32 = 64;
 
@@ -105,7 +107,7 @@ impl TensorTile {
     pub fn is_known(self) -> bool {
         Self::OUTPUTS.contains(&self.outputs)
             && Self::CLUSTERS.contains(&self.cluster)
-            && (1..=4).contains(&self.resident)
+            && (2..=64).contains(&self.stages)
     }
 
     /// Channels of a part are a multiple of this.

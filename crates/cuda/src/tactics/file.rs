@@ -9,7 +9,7 @@ use super::{Key, Split, Tactic, Tactics};
 use crate::launch::Tile;
 
 /// Format of the file; another one is measured anew.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// Most bytes of a library's algorithm.
 const ALGORITHM_BYTES: usize = 1024;
 

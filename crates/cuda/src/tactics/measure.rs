@@ -1,7 +1,7 @@
 //! Choosing by measurement.
 
 use super::{Key, Split, Tactic, Tactics};
-use crate::kernels::{Limits, has_room};
+use crate::kernels::{Limits, resident};
 use crate::launch::{ByteTile, Element, Follows, TensorTile, Tile};
 
 /// Most parts of a product.
@@ -61,15 +61,15 @@ pub(super) fn tiles(key: &Key, limits: Limits) -> Vec<Split> {
         (_, false) => &[1, 2, 4, 8],
     };
     let mut splits = Vec::new();
-    for tile in if key.eight_bits { byte_tiles(limits) } else { tensor_tiles(limits) } {
-        let (outputs, cluster, resident) = tile.blocks();
-        for parts in parts {
+    for parts in parts {
+        for tile in if key.eight_bits { byte_tiles(limits) } else { tensor_tiles(key.from, *parts, limits) } {
+            let (outputs, cluster) = tile.blocks();
             let blocks = key.to.unsigned_abs().div_ceil(outputs) * cluster * parts;
             let split = Split { parts: *parts, single: false, tile: Some(tile) };
             let enough = blocks * 2 >= limits.multiprocessors;
+            let resident = resident(tile, key.from, *parts, limits);
             let not_too_many = cluster * parts == 1 || blocks <= limits.multiprocessors * (resident + 1);
-            let room = has_room(tile, key.from, *parts, limits);
-            if enough && not_too_many && room && split.fitting(key) == split {
+            if enough && not_too_many && resident > 0 && split.fitting(key) == split {
                 splits.push(split);
             }
         }
@@ -87,14 +87,22 @@ fn byte_tiles(limits: Limits) -> Vec<Tile> {
     tiles
 }
 
-fn tensor_tiles(limits: Limits) -> Vec<Tile> {
+/// With rings up to the first that holds all channels of a block.
+fn tensor_tiles(from: i32, parts: u32, limits: Limits) -> Vec<Tile> {
     if !limits.warpgroups {
         return Vec::new();
     }
     let mut tiles = Vec::new();
     for outputs in TensorTile::OUTPUTS {
-        let of = |cluster, resident| Tile::Tensor(TensorTile { outputs, cluster, resident });
-        tiles.extend(TensorTile::CLUSTERS.iter().flat_map(|cluster| [1, 2].map(|resident| of(*cluster, resident))));
+        for cluster in TensorTile::CLUSTERS {
+            for stages in TensorTile::STAGES {
+                let tile = TensorTile { outputs, cluster, stages };
+                tiles.push(Tile::Tensor(tile));
+                if stages * tile.depth() * parts >= from.unsigned_abs() {
+                    break;
+                }
+            }
+        }
     }
     tiles
 }

@@ -87,7 +87,7 @@ fn choices_of_another_machine_or_version_are_refused_by_name() {
         ("11.0", "8.7", "compute capability"),
         ("580.00", "540.00", "driver"),
         ("130000", "120600", "cuBLASLt"),
-        ("\"format\": 3", "\"format\": 2", "format"),
+        ("\"format\": 4", "\"format\": 3", "format"),
     ] {
         let found = read(&text.replace(here, there));
         assert!(matches!(&found, Err(TacticsError::Other { what, .. }) if *what == named), "{named}: {found:?}");
@@ -227,7 +227,7 @@ fn tiles_occupy_the_device_and_divide_the_channels() {
     let of = |key: Key, limits| tiles(&Key { eight_bits: true, ..key }, limits);
     for split in of(key(51, Follows::Norm), limits) {
         let tile = split.tile.expect("a tile");
-        let (outputs, cluster, _) = tile.blocks();
+        let (outputs, cluster) = tile.blocks();
         let blocks = 6144_u32.div_ceil(outputs) * cluster * split.parts;
         assert!((66..=396).contains(&blocks), "{split:?}: {blocks}");
         assert_eq!(1536 % (tile.depth() * split.parts), 0, "{split:?}");
@@ -251,11 +251,8 @@ fn tiles_occupy_the_device_and_divide_the_channels() {
 fn tiles_of_16_bits_are_hoppers() {
     let limits = Limits { multiprocessors: 132, shared: 227 << 10, clusters: true, warpgroups: true };
     let found = tiles(&key(51, Follows::Norm), limits);
-    let whole = Split {
-        parts: 1,
-        single: false,
-        tile: Some(Tile::Tensor(TensorTile { outputs: 96, cluster: 2, resident: 1 })),
-    };
+    let whole =
+        Split { parts: 1, single: false, tile: Some(Tile::Tensor(TensorTile { outputs: 96, cluster: 2, stages: 8 })) };
     assert!(found.contains(&whole) && found.iter().any(|split| split.parts == 4), "{found:?}");
     for split in &found {
         let tile = split.tile.expect("a tile");
@@ -278,7 +275,7 @@ fn a_tile_is_one_that_the_device_has_room_for_at_any_number_of_rows() {
     let key = Key { eight_bits: true, rows: 41, ..key(51, Follows::Norm) };
     let orin = Limits { clusters: false, warpgroups: false, multiprocessors: 8, shared: 163 << 10 };
     let (narrow, wide) = (Limits { shared: 99 << 10, ..orin }, Limits { shared: 227 << 10, ..orin });
-    let room = |split: &Split, limits| split.tile.is_some_and(|tile| has_room(tile, key.from, split.parts, limits));
+    let room = |split: &Split, limits| split.tile.is_some_and(|tile| resident(tile, key.from, split.parts, limits) > 0);
     for limits in [orin, narrow, wide] {
         assert!(tiles(&key, limits).iter().all(|split| room(split, limits)));
     }

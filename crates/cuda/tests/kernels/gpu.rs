@@ -137,9 +137,7 @@ mod on_device {
     pub(super) fn run(kernel: Kernel, arguments: Arguments, limits: Limits) -> bool {
         let Gpu { cuda, module } = gpu();
         if matches!(kernel, Kernel::TensorProduct(..)) && !module.limits().warpgroups {
-            eprintln!(
-                "SKIPPED: tensor_product on this GPU; it runs in the emulator: VLA_TRT_CUDA_TENSOR_PRODUCTS is not 1, or no sm_90"
-            );
+            eprintln!("SKIPPED: tensor_product on this GPU, which is no sm_90; it runs in the emulator");
             return false;
         }
         cuda.enter().unwrap();

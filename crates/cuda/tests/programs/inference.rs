@@ -54,7 +54,7 @@ fn host(policy: &Policy, symbols: &Symbols, random: &mut Random) -> Named {
 fn check(family: &'static Family, dtype: DType) {
     let (policy, mut random) = (Policy::new(family, dtype), Random(2));
     // In two parts where a norm adds them; in single precision the library's all the same.
-    let tile = Tile::Tensor(TensorTile { outputs: 48, cluster: 2, resident: 1 });
+    let tile = Tile::Tensor(TensorTile { outputs: 48, cluster: 2, stages: 8 });
     let own = Split { tile: Some(tile), ..Split::parts(2, false) };
     for (text, rows, split) in [(21, 83, own), (38, 99, Split::parts(4, false))] {
         let symbols = sizes(text, rows);
