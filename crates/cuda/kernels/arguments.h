@@ -58,7 +58,8 @@ struct TensorProductArguments {
   Address weight, bias;
   Matrix y;
   int64_t apart;
-  int32_t rows, from, to, parts, single, activation;
+  int32_t rows, from, to, parts, single, activation, tiled;
+  int32_t _padding;
 };
 
 struct MappedTensorProduct {

@@ -1,5 +1,6 @@
 // Products of few rows by a weight [to, from], in 16 bits: y = activation(x W^T + bias), on Hopper. Each element of the weight is read
-// once.
+// once. The weight may lie in tiles, so that what a block reads at a time is in one place: those of the first block's outputs, 64 channels
+// each, then those of the next block's.
 //
 // The outputs are divided among blocks, and the channels among the blocks of a cluster and, where the product is in parts, among rows
 // of the grid. One warp copies tiles of the weight and of x by the tensor memory accelerator into a ring in shared memory; four others
@@ -55,7 +56,10 @@ struct TensorRing {
 
   __device__ __forceinline__ void copy_weights(int step, int stage) const {
     expect_bytes(full + stage, stage_bytes());
-    copy_tile(weights(stage), mapped.weight_map, first_channel + step * kTensorDepth, first_output, full + stage);
+    const int channel = first_channel + step * kTensorDepth;
+    // Of a weight in tiles: the rows of all tiles before.
+    const int tile = first_output * (a.from / kTensorDepth) + channel / kTensorDepth * min(outputs, a.to - first_output);
+    copy_tile(weights(stage), mapped.weight_map, a.tiled ? 0 : channel, a.tiled ? tile : first_output, full + stage);
   }
   __device__ __forceinline__ void copy_x(int step, int stage) const {
     copy_tile(x(stage), mapped.x_map, first_channel + step * kTensorDepth, 0, full + stage);

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 mod product;
 mod quantize;
 mod tensor_product;
+mod tiling;
 
 pub use product::{ByteTile, Epilogue, Follows, Product, ProductArguments, Tile};
 pub use quantize::{DequantizeArguments, QuantizeArguments, Scales};
 pub use tensor_product::{MappedTensorProduct, TensorMap, TensorProductArguments, TensorTile, Tiles};
+pub use tiling::Tiling;
 
 /// Address on the device; 0: none.
 pub type Address = u64;

@@ -23,6 +23,7 @@ mod summary;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod tiled;
 mod views;
 mod weights;
 

@@ -39,13 +39,16 @@ pub struct Key {
     pub follows: Follows,
     /// Rows.
     pub rows: i32,
+    /// Whether a tile's weight lies in tiles.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_tile: bool,
 }
 
 impl Key {
     /// The key of a product.
     pub fn of(product: &Product) -> Self {
-        let Product { element, eight_bits, rows, from, to, transposed, epilogue, follows, .. } = *product;
-        Self { element, eight_bits, from, to, transposed, epilogue, follows, rows }
+        let Product { element, eight_bits, rows, from, to, transposed, epilogue, follows, may_tile, .. } = *product;
+        Self { element, eight_bits, from, to, transposed, epilogue, follows, rows, may_tile }
     }
 }
 

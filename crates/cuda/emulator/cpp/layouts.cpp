@@ -34,7 +34,7 @@ const Layout layouts[] = {
     SIZE(TensorProductArguments), FIELD(TensorProductArguments, x), FIELD(TensorProductArguments, weight), FIELD(TensorProductArguments, bias),
     FIELD(TensorProductArguments, y), FIELD(TensorProductArguments, apart), FIELD(TensorProductArguments, rows),
     FIELD(TensorProductArguments, from), FIELD(TensorProductArguments, to), FIELD(TensorProductArguments, parts),
-    FIELD(TensorProductArguments, single), FIELD(TensorProductArguments, activation),
+    FIELD(TensorProductArguments, single), FIELD(TensorProductArguments, activation), FIELD(TensorProductArguments, tiled),
     SIZE(MappedTensorProduct), FIELD(MappedTensorProduct, x_map), FIELD(MappedTensorProduct, weight_map),
     FIELD(MappedTensorProduct, arguments),
     SIZE(QuantizeArguments), FIELD(QuantizeArguments, x), FIELD(QuantizeArguments, y), FIELD(QuantizeArguments, scales),

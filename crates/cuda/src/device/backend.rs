@@ -96,7 +96,18 @@ impl Backend for Device {
         let profiles = inputs.iter().map(|input| profile(stage, input)).collect();
         let tactics = RefCell::new(KeptTactics::open(&stage.file, &self.identity));
         let (id, stage, weights) = (Id::new(), stage.name.clone(), Arc::new(block));
-        Ok(LoadedOperations { id, stage, program, layout, weights, inputs, outputs, profiles, tactics })
+        Ok(LoadedOperations {
+            id,
+            stage,
+            program,
+            layout,
+            weights,
+            inputs,
+            outputs,
+            profiles,
+            tactics,
+            tiled: RefCell::default(),
+        })
     }
 
     fn inputs<'e>(&self, engine: &'e LoadedOperations) -> &'e [TensorSpec] {

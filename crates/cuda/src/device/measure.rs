@@ -100,6 +100,7 @@ impl<'a> Measurer<'a> {
             apart: i64::from(key.rows) * i64::from(key.to),
             single: split.single,
             follows: key.follows,
+            may_tile: key.may_tile,
         };
         Ok((product, base))
     }
@@ -319,6 +320,7 @@ mod tests {
             epilogue: Epilogue::None,
             follows: Follows::Norm,
             rows: 51,
+            may_tile: false,
         };
         let down = Key { from: 6144, to: 1536, follows: Follows::Value, ..key };
         let Places { residual, result, .. } = Places::of(&down, Split::WHOLE);

@@ -25,8 +25,6 @@ const SWITCH: &str = "VLA_TRT_CUDA_PROGRAMMATIC";
 const CLUSTERS: (u32, u32) = (9, 0);
 /// The one compute capability with a warpgroup's multiplications; its kernels are compiled for sm_90a.
 const WARPGROUPS: (u32, u32) = (9, 0);
-/// Environment variable: with 1 products may be computed by them. Not without, as long as they have not run on a GPU.
-const WARPGROUPS_SWITCH: &str = "VLA_TRT_CUDA_TENSOR_PRODUCTS";
 
 /// Refuses a driver that is too old, before anything of it is called that it may not have.
 ///

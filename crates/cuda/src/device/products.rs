@@ -13,7 +13,7 @@ use super::module::Module;
 use crate::DeviceBlock;
 use crate::cublas::{Algorithm, Descriptors, Handle, Library};
 use crate::driver::Cuda;
-use crate::launch::Product;
+use crate::launch::{Launch, Product};
 use crate::plan::Plan;
 use crate::tactics::{Key, Machine, Split, Tactics};
 use vla_engines::provenance::DeviceIdentity;
@@ -83,7 +83,40 @@ impl Products {
             }
             tactics.measured = true;
         }
-        plan(&tactics.choices)
+        let plan = plan(&tactics.choices)?;
+        self.tile(cuda, module, engine, &plan)?;
+        Ok(plan)
+    }
+
+    /// Puts weights into tiles that the plan's launches want there and no plan before did.
+    fn tile(&self, cuda: &Cuda, module: &Arc<Module>, engine: &LoadedOperations, plan: &Plan) -> Result<(), Error> {
+        let mut tiled = engine.tiled.borrow_mut();
+        for tiling in plan.tilings(engine.weights.address()) {
+            let before = tiled.insert(tiling.weight, None);
+            if before == Some(Some(tiling)) {
+                tiled.insert(tiling.weight, before.flatten());
+                continue;
+            }
+            let room = (self.workspace.address(), self.workspace.bytes() as u64);
+            let launches =
+                tiling.launches(room.0, room.1).filter(|_| before.is_none()).ok_or_else(|| Error::Device {
+                    action: format!("putting weights of stage '{}' into tiles", engine.stage),
+                    source: format!(
+                        "expected a dense weight and room for a row of tiles, found {tiling:?}, {before:?}"
+                    )
+                    .into(),
+                })?;
+            for launch in launches {
+                let Launch::Kernel { kernel, arguments } = launch else { continue };
+                let prepared = module.prepare(kernel, arguments)?;
+                // SAFETY: the weight is of the engine's block and the room of this value, both as large as the launches say; they live
+                // until the stream was waited for.
+                unsafe { prepared.enqueue(cuda.stream().cu_stream(), false) }?;
+            }
+            cuda.wait()?;
+            tiled.insert(tiling.weight, Some(tiling));
+        }
+        Ok(())
     }
 
     /// A product of a plan, by the measured algorithm where the library takes it, else by its own first choice.

@@ -61,6 +61,8 @@ pub struct Product {
     /// y is in single precision.
     pub single: bool,
     pub follows: Follows,
+    /// The weight is of this product alone, which has these rows for all sizes: it may lie in tiles ([`super::Tiling`]).
+    pub may_tile: bool,
 }
 
 /// `y = activation(x W^T * row_scales * channel_scales + bias)` for few rows `x` and `W` `[to, from]`, both in 8 bits. Part `p` of `parts`

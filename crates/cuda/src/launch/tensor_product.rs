@@ -33,7 +33,7 @@ pub struct Tiles {
 pub struct TensorProductArguments {
     /// `[rows, from]`
     pub x: Matrix,
-    /// `[to, from]`, dense.
+    /// `[to, from]`, dense; or, where `tiled`, `[from / 64, outputs, 64]` for each block of outputs, of which the last may have fewer.
     pub weight: Address,
     /// `[to]`; 0: none.
     pub bias: Address,
@@ -49,6 +49,9 @@ pub struct TensorProductArguments {
     pub single: i32,
     /// As [`super::ElementwiseArguments::activation`]; one of those of [`super::Epilogue`].
     pub activation: i32,
+    /// 1: the weight lies in tiles ([`super::Tiling`]).
+    pub tiled: i32,
+    pub _padding: i32,
 }
 
 /// What the kernel takes: the arguments, with the maps of their factors.
@@ -72,9 +75,14 @@ impl TensorProductArguments {
         tile: TensorTile,
         map: impl Fn(&Tiles) -> Result<TensorMap, E>,
     ) -> Result<MappedTensorProduct, E> {
-        let weight = Matrix { address: self.weight, stride: i64::from(self.from) };
+        let channels = TensorTile::CHANNELS as i32;
+        let (rows, columns) = match self.tiled {
+            0 => (self.to, self.from),
+            _ => (self.to * (self.from / channels), channels),
+        };
+        let weight = Matrix { address: self.weight, stride: i64::from(columns) };
         let x = Tiles { matrix: self.x, rows: self.rows, columns: self.from, tile_rows: TensorTile::x_rows(self.rows) };
-        let weight = Tiles { matrix: weight, rows: self.to, columns: self.from, tile_rows: tile.outputs };
+        let weight = Tiles { matrix: weight, rows, columns, tile_rows: tile.outputs };
         Ok(MappedTensorProduct { x_map: map(&x)?, weight_map: map(&weight)?, arguments: self })
     }
 }

@@ -1,6 +1,6 @@
 //! From operations to launches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vla_engines::operations::{Operation, Program};
 
@@ -8,6 +8,7 @@ use super::fusions::{self, Fusion};
 use super::memory::{Home, Storage, View};
 use super::operand::Sizes;
 use super::regions::regions;
+use super::tiled::tileable;
 use super::views::{Views, views};
 use super::{PlanError, Reason, WeightLayout};
 use crate::launch::{Address, Arguments, Kernel, Launch, Matrix, Parts};
@@ -49,6 +50,8 @@ pub(super) struct Lowering<'a> {
     /// Where each value is.
     pub(super) views: Vec<View>,
     pub(super) launches: Vec<Launch>,
+    /// Linear operations whose weights may lie in tiles.
+    tileable: BTreeSet<usize>,
     fusions: BTreeMap<usize, Fusion>,
     /// By the operation that takes it.
     pending: BTreeMap<usize, Pending>,
@@ -74,6 +77,7 @@ impl<'a> Lowering<'a> {
             storages,
             views,
             launches: Vec::new(),
+            tileable: tileable(program),
             fusions: fusions::fusions(program, layout, sizes),
             pending: BTreeMap::new(),
             quantized: BTreeMap::new(),

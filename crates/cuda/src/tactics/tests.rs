@@ -16,7 +16,7 @@ fn machine() -> Machine {
 
 fn key(rows: i32, follows: Follows) -> Key {
     let (element, eight_bits, epilogue) = (Element::F16, false, Epilogue::None);
-    Key { element, eight_bits, from: 1536, to: 6144, transposed: true, epilogue, follows, rows }
+    Key { element, eight_bits, from: 1536, to: 6144, transposed: true, epilogue, follows, rows, may_tile: false }
 }
 
 fn tactic(parts: u32, microseconds: f64) -> Tactic {
@@ -31,7 +31,7 @@ fn tactics() -> Tactics {
 }
 
 fn product(key: Key, parts: i32) -> Product {
-    let Key { element, eight_bits, from, to, transposed, epilogue, follows, rows } = key;
+    let Key { element, eight_bits, from, to, transposed, epilogue, follows, rows, may_tile } = key;
     let (x, y) = (Matrix::default(), Matrix::default());
     let (weight, bias, apart, single) = (0, 0, 0, false);
     Product {
@@ -51,6 +51,7 @@ fn product(key: Key, parts: i32) -> Product {
         apart,
         single,
         follows,
+        may_tile,
     }
 }
 

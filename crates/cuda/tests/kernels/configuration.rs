@@ -23,7 +23,7 @@ fn arguments_have_the_layout_of_the_kernels() {
             kv_heads, dim, causal, scale, early_keys, release;
         ProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation, row_scales, channel_scales;
         TensorMap: words;
-        TensorProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation;
+        TensorProductArguments: x, weight, bias, y, apart, rows, from, to, parts, single, activation, tiled;
         MappedTensorProduct: x_map, weight_map, arguments;
         QuantizeArguments: x, y, scales, rows, columns, release;
         DequantizeArguments: x, row_scales, channel_scales, bias, y, rows, columns, activation, release;

@@ -2,7 +2,7 @@
 
 use vla_cuda::launch::{Arguments, Element, GatherArguments, Kernel, Matrix, PermuteArguments};
 
-use crate::support::{Operand, Random, launch, launch_after, size};
+use crate::support::{Bytes, Operand, Random, launch, launch_after, size};
 
 fn in_bytes(operand: &Operand) -> Matrix {
     Matrix { stride: (operand.stride * size(operand.element)) as i64, ..operand.matrix() }
@@ -17,11 +17,13 @@ fn gather_takes_rows_by_index_and_clamps_the_index() {
         let table = Operand::random(element, entries, columns, &mut random);
         let y = Operand::anywhere(element, rows, columns, &mut random);
         let index: Vec<i32> = (0..rows).map(|_| random.below(entries + 4) as i32 - 2).collect();
+        let mut indices = Bytes::new(1, 4 * rows);
+        indices.all()[..4 * rows].copy_from_slice(bytemuck::cast_slice(&index));
         let before = y.clone();
         let arguments = GatherArguments {
             table: in_bytes(&table),
             y: in_bytes(&y),
-            index: index.as_ptr() as u64,
+            index: indices.address(),
             bytes: (columns * size(element)) as i64,
             rows: rows as i32,
             entries: entries as i32,

@@ -2,7 +2,7 @@
 
 use vla_cuda::launch::{Arguments, CastArguments, Element, ElementwiseArguments, EulerArguments, Kernel, Matrix};
 
-use crate::support::{ELEMENTS, Operand, PartsOperand, Random, launch, launch_after};
+use crate::support::{Bytes, ELEMENTS, Operand, PartsOperand, Random, launch, launch_after};
 
 /// Complementary error function by its continued fraction and series, to 1e-13.
 fn erfc(x: f64) -> f64 {
@@ -168,7 +168,9 @@ fn every_half_is_cast_to_single_precision_and_back() {
         let all: Vec<u16> = (0..=u16::MAX).collect();
         let single = Operand::new(Element::F32, 256, 256, 0, 0);
         let back = Operand::new(element, 256, 256, 0, 0);
-        let x = vla_cuda::launch::Matrix { address: all.as_ptr() as u64, stride: 256 };
+        let mut halves = Bytes::new(256, 512);
+        halves.all().copy_from_slice(bytemuck::cast_slice(&all));
+        let x = Matrix { address: halves.address(), stride: 256 };
         let (rows, columns) = (256, 256);
         let arguments = CastArguments { x, y: single.matrix(), rows, columns, from: element as u32, to: 0 };
         launch(Kernel::Cast, Arguments::Cast(arguments), &mut Random(1));

@@ -238,10 +238,12 @@ pub(crate) fn launch_within(
     random: &mut Random,
 ) -> Configuration {
     let c = configuration(kernel, &arguments, limits).unwrap();
+    // Drawn on a GPU, too, so that a test has the same cases there.
+    let seed = random.bits();
     if !gpu::run(kernel, arguments, limits) {
         let parameters = parameters(kernel, arguments);
         // SAFETY: the operands are alive and as large as the arguments say.
-        unsafe { emulate(c.function, &grid(&c, random.bits()), parameters.raw()) }.unwrap();
+        unsafe { emulate(c.function, &grid(&c, seed), parameters.raw()) }.unwrap();
     }
     c
 }

@@ -1,7 +1,7 @@
 //! Products by tensor copies and a warpgroup's multiplications: rows, tiles, clusters, parts, bias, activation.
 
 use vla_cuda::kernels::{LaunchError, Limits, configuration};
-use vla_cuda::launch::{Arguments, Element, Kernel, Matrix, TensorProductArguments, TensorTile};
+use vla_cuda::launch::{Arguments, Element, Kernel, Launch, Matrix, TensorProductArguments, TensorTile, Tiling};
 
 use crate::gpu;
 use crate::product::{aligned, gelu};
@@ -48,6 +48,7 @@ impl Operands {
             parts: parts as i32,
             single: i32::from(single),
             activation,
+            ..Default::default()
         };
         Self { x, weight, bias, y, arguments }
     }
@@ -168,6 +169,52 @@ fn results_have_the_same_bits_in_any_order_of_threads_and_copies() {
         operands.y.bytes().to_vec()
     };
     assert!(bits(1) == bits(2) && bits(2) == bits(3));
+}
+
+/// The same weight in tiles, put there a few rows of tiles at a time.
+fn tiled(weight: &Operand, (from, to): (usize, usize), outputs: u32, random: &mut Random) -> Operand {
+    let (tiles, room) = (weight.clone(), weight.clone());
+    let tiling = Tiling { weight: tiles.address(), from: from as i32, to: to as i32, outputs };
+    let few = 2 * 2 * u64::from(outputs) * from as u64;
+    for moved in tiling.launches(room.address(), few).expect("room for two rows of tiles") {
+        let Launch::Kernel { kernel, arguments } = moved else { panic!("{moved:?}") };
+        launch(kernel, arguments, random);
+    }
+    tiles
+}
+
+#[test]
+fn a_weight_in_tiles_gives_the_same_bits() {
+    let cases =
+        [(48, 1, 1, 48 * 5), (72, 2, 1, 72 * 3 + 40), (96, 4, 1, 96 * 2 + 8), (128, 1, 3, 128 + 120), (48, 2, 2, 40)];
+    for (seed, (outputs, cluster, parts, to)) in cases.into_iter().enumerate() {
+        let tile = tile(outputs, cluster);
+        let from = 2 * tile.depth() as usize * parts;
+        let case = Case { parts, ..case(tile, 51, from, to) };
+        let mut random = Random(30 + seed as u64);
+        let element = HALVES[seed % 2];
+        let mut operands = Operands::new(element, case, &mut random);
+        let before = operands.y.clone();
+        let dense = operands.arguments;
+        let tiles = tiled(&operands.weight, (from, to), outputs, &mut random);
+        assert_ne!(tiles.bytes(), operands.weight.bytes(), "{case:?}");
+        let mut bits = |arguments| {
+            operands.y.fill(|_, _| f64::NAN);
+            launch(Kernel::TensorProduct(element, tile), Arguments::TensorProduct(arguments), &mut random);
+            operands.check(&before, case, &format!("{case:?}"));
+            operands.y.bytes().to_vec()
+        };
+        let in_tiles = TensorProductArguments { weight: tiles.address(), tiled: 1, ..dense };
+        assert!(bits(dense) == bits(in_tiles), "{case:?}");
+    }
+}
+
+#[test]
+fn no_weight_is_put_into_tiles_without_room_for_a_row_of_them() {
+    let tiling = Tiling { weight: 1 << 20, from: 128, to: 100, outputs: 48 };
+    assert!(tiling.launches(1 << 30, 2 * 48 * 128 - 1).is_none());
+    assert_eq!(tiling.launches(1 << 30, 2 * 48 * 128).map(|launches| launches.len()), Some(6));
+    assert_eq!(tiling.launches(1 << 30, 4 * 48 * 128).map(|launches| launches.len()), Some(4));
 }
 
 #[test]

@@ -76,6 +76,14 @@ impl Network {
         let (from, to) = (addresses(&sources), addresses(&results));
         let bases = Bases { weights: weights.address(), arena: arena.address(), inputs: &from, outputs: &to };
         let launches = plan.launches(&bases).unwrap();
+        for tiling in plan.tilings(weights.address()) {
+            // So that each row of tiles moves by itself.
+            let room = Block::new(2 * tiling.outputs as usize * tiling.from as usize);
+            let written = vec![(room.address(), room.bytes().len()), (weights.address(), weights.bytes().len())];
+            let launches = tiling.launches(room.address(), room.bytes().len() as u64).unwrap();
+            // SAFETY: both blocks are alive, and as large as the launches say.
+            unsafe { run(&launches, &written) };
+        }
         let before = weights.bytes().to_vec();
         let written =
             [&arena].into_iter().chain(&results).map(|block| (block.address(), block.bytes().len())).collect();

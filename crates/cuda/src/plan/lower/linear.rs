@@ -24,6 +24,7 @@ struct Piece {
     /// 0: none.
     bias: Address,
     transposed: bool,
+    may_tile: bool,
     activation: Option<Activation>,
     residual: Option<Sized>,
     y: Sized,
@@ -33,6 +34,7 @@ impl Lowering<'_> {
     pub(super) fn linear(&mut self, index: usize, operation: &Operation) -> Result<(), Reason> {
         let Operation::Linear { x, parts, transposed, activation, residual, out } = operation else { return Ok(()) };
         let (transposed, activation) = (*transposed, *activation);
+        let may_tile = self.tileable.contains(&index);
         let x = self.operand(x)?;
         let widths: Vec<usize> = parts.iter().map(|part| width(self.program, part, transposed)).collect();
         let y = self.result(*out, widths.iter().sum());
@@ -47,7 +49,7 @@ impl Lowering<'_> {
             };
             let weight = View { storage: 0, offset: weight }.address();
             let channel_scales = self.channel_scales(parts[0].weight);
-            let piece = Piece { x, weight, channel_scales, bias, transposed, activation, residual, y };
+            let piece = Piece { x, weight, channel_scales, bias, transposed, may_tile, activation, residual, y };
             return self.piece(&piece, self.fusion(index));
         }
         let mut column = 0;
@@ -56,7 +58,8 @@ impl Lowering<'_> {
             let (channel_scales, bias) = (self.channel_scales(part.weight), self.row(part.bias.as_ref())?);
             let columns = |matrix: Sized| matrix.part(0, column, matrix.rows, width);
             let (residual, y) = (residual.map(columns), columns(y));
-            self.piece(&Piece { x, weight, channel_scales, bias, transposed, activation, residual, y }, None)?;
+            let piece = Piece { x, weight, channel_scales, bias, transposed, may_tile, activation, residual, y };
+            self.piece(&piece, None)?;
             column += width;
         }
         Ok(())
@@ -146,6 +149,7 @@ impl Lowering<'_> {
             apart: 0,
             single: false,
             follows,
+            may_tile: piece.may_tile && !eight_bits,
         })
     }
 
@@ -214,7 +218,8 @@ pub(crate) fn launches(product: Product, tile: Option<Tile>, sums: Address) -> V
     let Scales { rows: row_scales, channels: channel_scales } = product.scales;
     let single = i32::from(single);
     if let Some(Tile::Tensor(tile)) = tile {
-        let factors = TensorProductArguments { x, weight, bias, y, apart, ..Default::default() };
+        let tiled = i32::from(product.may_tile);
+        let factors = TensorProductArguments { x, weight, bias, y, apart, tiled, ..Default::default() };
         let arguments = TensorProductArguments { rows, from, to, parts, single, activation, ..factors };
         let kernel = Kernel::TensorProduct(element, tile);
         return vec![Launch::Kernel { kernel, arguments: Arguments::TensorProduct(arguments) }];
