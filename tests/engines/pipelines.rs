@@ -24,6 +24,7 @@ mod reference;
 mod tensorrt_only;
 
 use bench::{Bench, Kind};
+use vla_base::tensor::DType;
 
 /// What results may differ by from the reference. Two runs on the same engines differ by nothing, whatever the kind.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ impl Kind {
     pub(crate) fn tolerance(self) -> Tolerance {
         match self {
             // The same networks on the same library, run one by one.
-            Self::Onnx => Tolerance { outputs: 0.0, kept: 0.0 },
+            Self::Onnx(_) => Tolerance { outputs: 0.0, kept: 0.0 },
             // Other kernels, other orders of summation.
             #[cfg(feature = "tensorrt")]
             Self::Tensorrt(vla_engines::Precision::FP32) => Tolerance { outputs: 1e-4, kept: 0.0 },
@@ -47,7 +48,7 @@ impl Kind {
             #[cfg(feature = "tensorrt")]
             Self::Tensorrt(_) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
             #[cfg(feature = "cuda")]
-            Self::Cuda(vla_base::tensor::DType::F16) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
+            Self::Cuda(DType::F16) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
             #[cfg(feature = "cuda")]
             Self::Cuda(_) => Tolerance { outputs: 1e-4, kept: 0.0 },
         }
@@ -94,12 +95,13 @@ macro_rules! suite {
     };
 }
 
-suite! { onnx on Kind::Onnx }
+suite! { onnx on Kind::Onnx(DType::F32) }
+suite! { onnx_fp16 on Kind::Onnx(DType::F16) }
 #[cfg(feature = "tensorrt")]
 suite! { tensorrt_fp32 on Kind::Tensorrt(vla_engines::Precision::FP32) }
 #[cfg(feature = "tensorrt")]
 suite! { tensorrt_fp16 on Kind::Tensorrt(vla_engines::Precision::FP16) }
 #[cfg(feature = "cuda")]
-suite! { cuda_fp32 on Kind::Cuda(vla_base::tensor::DType::F32) }
+suite! { cuda_fp32 on Kind::Cuda(DType::F32) }
 #[cfg(feature = "cuda")]
-suite! { cuda_fp16 on Kind::Cuda(vla_base::tensor::DType::F16) }
+suite! { cuda_fp16 on Kind::Cuda(DType::F16) }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
-use vla_base::tensor::TensorSpec;
+use vla_base::tensor::{DType, TensorSpec};
 #[cfg(feature = "cuda")]
 use vla_cuda::device::{Device, Options as CudaOptions};
 use vla_engines::memory::MemoryPlan;
@@ -21,21 +21,21 @@ use vla_trt_tests::demo;
 /// What runs the stages, and in what it computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    /// ONNX Runtime, single precision.
-    Onnx,
+    /// ONNX Runtime, with networks in this element type.
+    Onnx(DType),
     /// TensorRT.
     #[cfg(feature = "tensorrt")]
     Tensorrt(vla_engines::Precision),
     /// Lists of operations, of networks in this element type.
     #[cfg(feature = "cuda")]
-    Cuda(vla_base::tensor::DType),
+    Cuda(DType),
 }
 
 impl Kind {
     /// As the settings name it.
     pub(super) fn engine(self) -> EngineKind {
         match self {
-            Self::Onnx => EngineKind::Onnx,
+            Self::Onnx(_) => EngineKind::Onnx,
             #[cfg(feature = "tensorrt")]
             Self::Tensorrt(_) => EngineKind::Tensorrt,
             #[cfg(feature = "cuda")]
@@ -83,8 +83,8 @@ impl Bench {
         demo::point_at_onnx_runtime();
         there(kind, Onnx::new(1))?;
         match kind {
-            Kind::Onnx => {
-                let folder = demo::policy();
+            Kind::Onnx(dtype) => {
+                let folder = policy(dtype);
                 Some(Self { kind, dir: folder.path().to_owned(), _folder: Some(folder), _turn })
             }
             #[cfg(feature = "tensorrt")]
@@ -99,10 +99,7 @@ impl Bench {
                     eprintln!("SKIPPED: {kind:?}: this program has no kernels; build it where nvcc is");
                     return None;
                 }
-                let folder = match dtype {
-                    vla_base::tensor::DType::F16 => demo::policy_in_half_precision(&[]),
-                    _ => demo::policy(),
-                };
+                let folder = policy(dtype);
                 Some(Self { kind, dir: folder.path().to_owned(), _folder: Some(folder), _turn })
             }
         }
@@ -140,7 +137,7 @@ impl Bench {
     ) -> Result<Box<dyn Inference>, Error> {
         let (host, Load { order, admission, .. }) = (host(stages), how);
         match self.kind {
-            Kind::Onnx => Ok(Box::new(Pipeline::load(Onnx::new(1)?, stages, order, &host, admission, progress)?)),
+            Kind::Onnx(_) => Ok(Box::new(Pipeline::load(Onnx::new(1)?, stages, order, &host, admission, progress)?)),
             #[cfg(feature = "tensorrt")]
             Kind::Tensorrt(_) => {
                 let device =
@@ -158,6 +155,14 @@ impl Bench {
     /// The policy's stages, which must load.
     pub(super) fn load(&self, how: Load<'_>) -> Box<dyn Inference> {
         self.load_stages(&self.stages(), how, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// The demo policy in this element type.
+fn policy(dtype: DType) -> TempDir {
+    match dtype {
+        DType::F16 => demo::policy_in_half_precision(&[]),
+        _ => demo::policy(),
     }
 }
 

@@ -5,7 +5,7 @@ use vla_engines::{Error, Inference, Launch};
 use vla_export::demo;
 
 use super::bench::{Bench, Load};
-use super::given::{Given, RESULT, STAGES, assert_close, assert_same_bits, distance, execute, result};
+use super::given::{Given, RESULT, STAGES, assert_close, assert_same_bits, distance, execute, floats, result};
 use super::reference::Reference;
 
 /// Smallest number of half precision that has all its bits: below it the rounding is no smaller.
@@ -24,9 +24,9 @@ pub(super) fn every_output_of_every_stage_is_that_of_the_networks(bench: &Bench)
         for (name, found) in &found {
             let expected = &expected[name];
             assert_eq!(found.dims(), expected.dims(), "{name}");
-            let [found, expected] = [found, expected].map(|tensor| tensor.as_f32().expect("f32"));
+            let [found, expected] = [found, expected].map(floats);
             assert!(expected.iter().any(|value| *value != 0.0), "{name} is nothing but zeros");
-            assert_close(bench, found, expected, &format!("{name} of {steps} steps"));
+            assert_close(bench, &found, &expected, &format!("{name} of {steps} steps"));
         }
     }
 }
@@ -221,15 +221,15 @@ pub(super) fn what_is_inspected_is_what_is_executed(bench: &Bench) {
                 let (_, shown) = inspected.iter().find(|(name, _)| *name == last).expect(&last);
                 let mut read = HostTensor::zeros(shown.dtype(), shown.dims()).expect("small");
                 pipeline.read(output, &mut read).unwrap_or_else(|error| panic!("{error}"));
-                let [read, shown] = [&read, shown].map(|tensor| tensor.as_f32().expect("f32"));
-                assert_same_bits(read, shown, &format!("{last} of pass {pass}"));
+                let [read, shown] = [&read, shown].map(floats);
+                assert_same_bits(&read, &shown, &format!("{last} of pass {pass}"));
             }
         }
         let again = given.inspect(&mut *pipeline);
         assert_eq!(again.len(), inspected.len());
         for ((name, again), (_, first)) in again.iter().zip(&inspected) {
-            let [again, first] = [again, first].map(|tensor| tensor.as_f32().expect("f32"));
-            assert_same_bits(again, first, &format!("{name}, inspected again"));
+            let [again, first] = [again, first].map(floats);
+            assert_same_bits(&again, &first, &format!("{name}, inspected again"));
         }
     }
 }

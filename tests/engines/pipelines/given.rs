@@ -2,6 +2,7 @@
 
 use safetensors::SafeTensors;
 use vla_base::tensor::{DType, HostTensor};
+use vla_engines::operations::evaluate::elements;
 use vla_engines::{Inference, StageTime, Symbols};
 use vla_export::demo;
 
@@ -153,6 +154,12 @@ fn scattered(count: usize, salt: u64) -> Vec<f32> {
         (x >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..count as u64).map(number).collect()
+}
+
+/// Its elements, of whatever type, without rounding.
+pub(super) fn floats(tensor: &HostTensor) -> Vec<f32> {
+    let elements = elements(tensor).expect("numbers");
+    elements.into_iter().map(|element| element as f32).collect()
 }
 
 /// Norm of the difference over norm of the reference.

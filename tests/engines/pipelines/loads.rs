@@ -1,6 +1,6 @@
 //! Orders, budgets and refusals of a load.
 
-use vla_engines::{Admission, Error, LoadEvent};
+use vla_engines::{Admission, EngineKind, Error, LoadEvent};
 
 use super::bench::{Bench, Kind, Load};
 use super::given::{Given, STAGES, assert_same_bits};
@@ -9,7 +9,7 @@ use super::given::{Given, STAGES, assert_same_bits};
 fn orders(kind: Kind) -> Vec<Vec<String>> {
     let all = permutations(&STAGES.map(str::to_owned));
     match kind {
-        Kind::Onnx => all,
+        Kind::Onnx(_) => all,
         #[cfg(feature = "tensorrt")]
         Kind::Tensorrt(_) => [all.first(), all.last()].into_iter().flatten().cloned().collect(),
         #[cfg(feature = "cuda")]
@@ -36,7 +36,9 @@ pub(super) fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(
         let mut pipeline = bench.load(Load { order: Some(&order), ..Load::default() });
         let loaded: Vec<&str> = pipeline.reports().iter().map(|report| report.stage.as_str()).collect();
         assert_eq!(loaded, order);
-        assert!(pipeline.reports().iter().all(|report| report.bytes > 0 && !report.unverified));
+        // No verdict is made for lists of operations here.
+        let unverified = bench.kind.engine() == EngineKind::Cuda;
+        assert!(pipeline.reports().iter().all(|report| report.bytes > 0 && report.unverified == unverified));
         assert_same_bits(&given.run(&mut *pipeline), &expected, &order.join(", "));
     }
     let refusals: [(&[&str], &str); 3] = [

@@ -186,6 +186,9 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 
 pub(super) fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Bench) {
     let original = bench.spec();
+    // What its first chunk keeps beside the files, measured algorithms, is copied, too.
+    let mut reference = load(&original, bench.kind.engine());
+    chunk_of(&mut reference, &observation(&original, "pick up the red cube", 0), SEED, 4);
     let scratch = tempfile::tempdir().expect("a folder");
     for file in files_below(&original.dir) {
         let copy = scratch.path().join(file.strip_prefix(&original.dir).expect("below"));
@@ -193,7 +196,7 @@ pub(super) fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(ben
         fs::copy(&file, copy).expect("copied");
     }
     let spec = PolicySpec::load(scratch.path()).expect("a policy");
-    let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&original, bench.kind.engine()));
+    let mut policy = load(&spec, bench.kind.engine());
     let red = observation(&spec, "pick up the red cube", 0);
     let blue = observation(&spec, "put the blue cube on the red one, slowly, and let go of it", 1);
     let first = chunk_of(&mut policy, &red, SEED, 4);

@@ -10,7 +10,7 @@ use vla_engines::onnx_runtime::{Onnx, OnnxEngine};
 use vla_engines::{Backend as _, BufferSpec, ProvenanceStatus, Stage};
 
 use super::bench::Bench;
-use super::given::{Given, RESULT};
+use super::given::{Given, RESULT, floats};
 
 type Named = BTreeMap<String, HostTensor>;
 
@@ -35,7 +35,7 @@ impl Reference {
     /// The denoised actions `[horizon, dims]`.
     pub(super) fn run(&mut self, given: &Given) -> Vec<f32> {
         let last = format!("{RESULT}[{}]", given.steps - 1);
-        self.inspect(given)[&last].as_f32().expect("f32").to_vec()
+        floats(&self.inspect(given)[&last])
     }
 
     /// Every output, and the constants of every step.
@@ -76,16 +76,16 @@ impl Reference {
         };
         let inputs: Vec<(&str, &HostTensor)> =
             stage.inputs.iter().map(|input| (input.tensor.as_str(), &known[&input.name])).collect();
-        let outputs: Vec<(String, Vec<usize>)> = device
+        let outputs: Vec<(String, DType, Vec<usize>)> = device
             .outputs(network)
             .iter()
-            .map(|output| (output.name.clone(), output.dims.iter().map(size).collect()))
+            .map(|output| (output.name.clone(), output.dtype, output.dims.iter().map(size).collect()))
             .collect();
         let place = |dtype, dims: &[usize]| BufferSpec { dtype, dims: dims.to_vec(), upload: true, download: true };
         let buffers: Vec<BufferSpec> = inputs
             .iter()
             .map(|(_, tensor)| place(tensor.dtype(), tensor.dims()))
-            .chain(outputs.iter().map(|(_, dims)| place(DType::F32, dims)))
+            .chain(outputs.iter().map(|(_, dtype, dims)| place(*dtype, dims)))
             .collect();
         let mut workspace = device.workspace(&buffers, 0).expect("memory");
         for (index, (_, tensor)) in inputs.iter().enumerate() {
@@ -93,12 +93,12 @@ impl Reference {
         }
         let read: Vec<(String, usize)> = (0..).zip(&inputs).map(|(at, (name, _))| ((*name).to_owned(), at)).collect();
         let made: Vec<(String, usize)> =
-            (inputs.len()..).zip(&outputs).map(|(at, (name, _))| (name.clone(), at)).collect();
+            (inputs.len()..).zip(&outputs).map(|(at, (name, ..))| (name.clone(), at)).collect();
         let mut bound = device.bind(network, &mut workspace, &read, &made).expect("its own tensors");
         device.run(network, &mut bound, &mut workspace).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
         let mut found = Vec::new();
-        for ((name, index), (_, dims)) in made.into_iter().zip(outputs) {
-            let mut tensor = HostTensor::zeros(DType::F32, &dims).expect("small");
+        for ((name, index), (_, dtype, dims)) in made.into_iter().zip(outputs) {
+            let mut tensor = HostTensor::zeros(dtype, &dims).expect("small");
             device.read(&workspace, index, &mut tensor).expect("the same size");
             found.push((name, tensor));
         }
