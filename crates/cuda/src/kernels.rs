@@ -20,7 +20,7 @@ pub struct Limits {
     pub shared: u32,
     /// Whether blocks can be launched in clusters (compute capability 9.0 and newer).
     pub clusters: bool,
-    /// Whether tensor copies and a warpgroup's multiplications are used (compute capability 9.0, where they are asked for).
+    /// Whether tensor copies and a warpgroup's multiplications are used (compute capability 9.0).
     pub warpgroups: bool,
 }
 

@@ -31,6 +31,7 @@ pub use error::PlanError;
 use error::Reason;
 pub use summary::Summary;
 pub use symbols::symbols;
+pub use tiled::Places;
 pub use weights::WeightLayout;
 
 use arena::Piece;
@@ -54,7 +55,7 @@ pub struct Plan {
 /// Where everything is. Blocks are aligned to 256 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Bases<'a> {
-    /// The block of weights: [`WeightLayout`].
+    /// The block of weights: [`WeightLayout`], of which some lie as [`Plan::tilings`] says.
     pub weights: Address,
     /// At least [`Plan::arena_bytes`].
     pub arena: Address,
@@ -104,7 +105,7 @@ impl Plan {
         })
     }
 
-    /// The launches, in order, with addresses.
+    /// The launches, in order, with addresses. They read weights as [`Self::tilings`] says.
     ///
     /// # Errors
     /// [`PlanError::Count`].

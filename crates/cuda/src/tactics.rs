@@ -37,11 +37,11 @@ pub struct Key {
     pub epilogue: Epilogue,
     /// What reads the result.
     pub follows: Follows,
-    /// Rows.
-    pub rows: i32,
     /// Whether a tile's weight lies in tiles.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_tile: bool,
+    /// Rows; the last field, so that keys of one product lie side by side.
+    pub rows: i32,
 }
 
 impl Key {

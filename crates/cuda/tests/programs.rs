@@ -13,4 +13,5 @@ mod programs {
     mod random;
     mod run;
     mod stages;
+    mod tiled;
 }

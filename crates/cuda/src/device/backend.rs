@@ -106,7 +106,7 @@ impl Backend for Device {
             outputs,
             profiles,
             tactics,
-            tiled: RefCell::default(),
+            places: RefCell::default(),
         })
     }
 

@@ -1,13 +1,11 @@
 //! A loaded list of operations, and its bound form in a workspace.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::module::PreparedKernel;
 use super::products::{KeptTactics, PreparedProduct};
-use crate::launch::{Address, Tiling};
-use crate::plan::WeightLayout;
+use crate::plan::{Places, WeightLayout};
 use crate::{DeviceBlock, Id};
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Stage;
@@ -27,8 +25,8 @@ pub struct LoadedOperations {
     pub(super) profiles: Vec<Option<Profile>>,
     /// Algorithms of its products, and the file that keeps them.
     pub(super) tactics: RefCell<KeptTactics>,
-    /// Weights that lie in tiles, by their addresses; `None` while they are put there.
-    pub(super) tiled: RefCell<BTreeMap<Address, Option<Tiling>>>,
+    /// How weights lie that may lie in tiles.
+    pub(super) places: RefCell<Places>,
 }
 
 /// Descriptions of values, by their indices.

@@ -25,6 +25,8 @@ const SWITCH: &str = "VLA_TRT_CUDA_PROGRAMMATIC";
 const CLUSTERS: (u32, u32) = (9, 0);
 /// The one compute capability with a warpgroup's multiplications; its kernels are compiled for sm_90a.
 const WARPGROUPS: (u32, u32) = (9, 0);
+/// Environment variable: with 0 no product is computed by them, to find a fault.
+const WARPGROUPS_SWITCH: &str = "VLA_TRT_CUDA_TENSOR_PRODUCTS";
 
 /// Refuses a driver that is too old, before anything of it is called that it may not have.
 ///
@@ -102,7 +104,8 @@ impl Module {
         let able = properties.compute_capability >= PROGRAMMATIC && properties.driver >= PROGRAMMATIC_DRIVER;
         let programmatic = able && std::env::var_os(SWITCH).is_none_or(|value| value != "0");
         let clusters = properties.compute_capability >= CLUSTERS;
-        let warpgroups = properties.compute_capability == WARPGROUPS;
+        let wanted = std::env::var_os(WARPGROUPS_SWITCH).is_none_or(|value| value != "0");
+        let warpgroups = wanted && properties.compute_capability == WARPGROUPS;
         let limits = Limits { multiprocessors: properties.multiprocessors, shared: 0, clusters, warpgroups };
         let mut made = Self { raw, functions: Mutex::default(), limits, programmatic, context };
         let shared = made.context.attribute(attribute).map_err(failed("asking for the device's properties"))?;

@@ -42,7 +42,8 @@ impl Products {
     }
 
     /// The plan of an engine for these sizes. Products that no tactic is known for are measured, once for each load: a plan for other
-    /// sizes later takes the nearest tactics, so that it delays no inference by more than its making.
+    /// sizes later takes the nearest tactics, so that it delays no inference by more than its making. Weights are put into tiles that its
+    /// launches read so.
     pub(super) fn plan(
         &self,
         cuda: &Cuda,
@@ -88,34 +89,37 @@ impl Products {
         Ok(plan)
     }
 
-    /// Puts weights into tiles that the plan's launches want there and no plan before did.
+    /// Puts weights into tiles that the plan's launches want there, by way of the workspace. The stream is empty before and after.
     fn tile(&self, cuda: &Cuda, module: &Arc<Module>, engine: &LoadedOperations, plan: &Plan) -> Result<(), Error> {
-        let mut tiled = engine.tiled.borrow_mut();
-        for tiling in plan.tilings(engine.weights.address()) {
-            let before = tiled.insert(tiling.weight, None);
-            if before == Some(Some(tiling)) {
-                tiled.insert(tiling.weight, before.flatten());
-                continue;
-            }
-            let room = (self.workspace.address(), self.workspace.bytes() as u64);
+        let refused = |reason: String| Error::Device {
+            action: format!("putting weights of stage '{}' into tiles", engine.stage),
+            source: reason.into(),
+        };
+        let wanted = plan.tilings(engine.weights.address());
+        let mut places = engine.places.borrow_mut();
+        let missing = places.missing(&wanted).map_err(refused)?;
+        let (room, bytes) = (self.workspace.address(), self.workspace.bytes() as u64);
+        let mut prepared = Vec::new();
+        for tiling in &missing {
+            let launches = tiling.launches(room, bytes);
             let launches =
-                tiling.launches(room.0, room.1).filter(|_| before.is_none()).ok_or_else(|| Error::Device {
-                    action: format!("putting weights of stage '{}' into tiles", engine.stage),
-                    source: format!(
-                        "expected a dense weight and room for a row of tiles, found {tiling:?}, {before:?}"
-                    )
-                    .into(),
-                })?;
+                launches.ok_or_else(|| refused(format!("expected room for {tiling:?}, found {bytes} bytes")))?;
             for launch in launches {
-                let Launch::Kernel { kernel, arguments } = launch else { continue };
-                let prepared = module.prepare(kernel, arguments)?;
-                // SAFETY: the weight is of the engine's block and the room of this value, both as large as the launches say; they live
-                // until the stream was waited for.
-                unsafe { prepared.enqueue(cuda.stream().cu_stream(), false) }?;
+                if let Launch::Kernel { kernel, arguments } = launch {
+                    prepared.push(module.prepare(kernel, arguments)?);
+                }
             }
-            cuda.wait()?;
-            tiled.insert(tiling.weight, Some(tiling));
         }
+        places.moving(&missing);
+        // SAFETY: the weights are of the engine's block and the room is of this value, both as large as the launches say; they live
+        // until the stream was waited for, also after an error.
+        let enqueued =
+            prepared.iter().try_for_each(|kernel| unsafe { kernel.enqueue(cuda.stream().cu_stream(), false) });
+        if !missing.is_empty() {
+            cuda.wait()?;
+        }
+        enqueued?;
+        places.arrived(&wanted);
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub struct Product {
     pub scales: Scales,
     /// `[rows, from]`
     pub x: Matrix,
-    /// `[to, from]` when `transposed`, else `[from, to]`; dense.
+    /// `[to, from]` when `transposed`, else `[from, to]`; dense, but see `may_tile`.
     pub weight: Address,
     /// `[to]`
     pub bias: Address,
@@ -61,7 +61,8 @@ pub struct Product {
     /// y is in single precision.
     pub single: bool,
     pub follows: Follows,
-    /// The weight is of this product alone, which has these rows for all sizes: it may lie in tiles ([`super::Tiling`]).
+    /// Nothing else reads the weight, and the product has these rows for all sizes: the weight lies in tiles ([`super::Tiling`]) where a tile
+    /// of 16-bit factors computes the product.
     pub may_tile: bool,
 }
 

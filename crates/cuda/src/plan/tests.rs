@@ -5,10 +5,11 @@ use vla_engines::operations::{ByHead, FORMAT, LinearPart, Mask, NormKind, Operan
 
 use super::regions::regions;
 use super::*;
-use crate::launch::{Arguments, Follows, TensorTile, Tile};
+use crate::launch::{Arguments, Follows};
 use crate::tactics::Split;
 
 mod overlap;
+mod tiled;
 
 /// Programs of half precision by hand; values are `[rows, columns]`.
 struct Making(Program);
@@ -252,44 +253,6 @@ fn a_weight_in_two_stacks_makes_products_of_their_own() {
     making.output(second);
     let plan = making.plan(Split::WHOLE);
     assert_eq!(plan.products().map(|p| p.to).collect::<Vec<_>>(), [16, 8, 8]);
-}
-
-#[test]
-fn a_weight_lies_in_tiles_where_one_product_of_the_same_few_rows_reads_it() {
-    let tile = Tile::Tensor(TensorTile { outputs: 48, cluster: 1, stages: 8 });
-    let own = Split { tile: Some(tile), ..Split::WHOLE };
-    let tilings = |making: &Making| -> Vec<_> {
-        let tilings = making.plan(own).tilings(1 << 20);
-        tilings.into_iter().map(|tiling| (tiling.weight - (1 << 20), tiling.from, tiling.to, tiling.outputs)).collect()
-    };
-    let mut making = Making::new();
-    let x = making.input(51, 64);
-    let (stacked, alone) = ([64, 32].map(|to| making.part(64, to, false)), making.part(64, 96, false));
-    let first = making.linear(x, stacked.to_vec(), None);
-    let second = making.linear(x, vec![alone.clone()], None);
-    making.output(first);
-    making.output(second);
-    assert_eq!(tilings(&making), [(0, 64, 96, 48), (96 * 64 * 2, 64, 96, 48)]);
-
-    let third = making.linear(x, vec![alone], None);
-    making.output(third);
-    assert_eq!(tilings(&making), [(0, 64, 96, 48)], "two products read it");
-
-    for rows in [Dim::Fixed(65), Dim::Symbol("T".to_owned())] {
-        let mut making = Making::new();
-        let x = making.input(51, 64);
-        let part = making.part(64, 96, false);
-        let out = making.linear(x, vec![part], None);
-        making.output(out);
-        for value in [x, out] {
-            making.0.values[value].dims[0] = rows.clone();
-        }
-        let Operation::Linear { x: operand, .. } = &mut making.0.operations[0] else { unreachable!() };
-        operand.rows = rows.clone();
-        let symbols = Symbols::from([("T".to_owned(), 51)]);
-        let plan = Plan::new(&making.0, &WeightLayout::new(&making.0), &symbols, &own).expect("a plan");
-        assert!(plan.tilings(1 << 20).is_empty(), "{rows:?}");
-    }
 }
 
 #[test]

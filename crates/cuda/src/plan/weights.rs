@@ -9,7 +9,7 @@ use super::arena::ALIGNMENT;
 use crate::plan::operand::element_size;
 
 /// Where each weight is copied to: the parts of a linear operation one behind the other, so that they are one product. Weights keep the
-/// order of elements that the ONNX file has. Those in 8 bits have a byte an element, and a scale an output elsewhere in the block.
+/// order of elements that the ONNX file has, until the device puts some into tiles ([`super::Plan::tilings`]). Those in 8 bits have a byte an element, and a scale an output elsewhere in the block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WeightLayout {
     offsets: Vec<u64>,

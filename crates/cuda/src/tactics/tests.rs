@@ -330,3 +330,15 @@ fn choices_of_8_bit_factors_are_their_own() {
     let own = tiles(&eight, limits);
     assert!(!own.is_empty() && own.iter().all(|split| split.fitting(&eight) == *split), "{own:?}");
 }
+
+#[test]
+fn choices_of_weights_in_tiles_are_their_own() {
+    let (dense, tiled) = (key(51, Follows::Norm), Key { may_tile: true, ..key(51, Follows::Norm) });
+    let mut found = Tactics::new(machine());
+    found.insert(dense, tactic(4, 7.5));
+    assert_eq!(found.nearest(&tiled), None, "it is measured");
+    found.insert(Key { rows: 40, ..tiled }, tactic(2, 6.0));
+    assert_eq!(found.nearest(&tiled), Some(&tactic(2, 6.0)));
+    assert_eq!(found.nearest(&Key { rows: 41, ..dense }), Some(&tactic(4, 7.5)));
+    assert_eq!(read(&written(&found)).expect("reads"), found);
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use vla_base::tensor::DType;
 use vla_cuda::launch::{TensorTile, Tile};
+use vla_cuda::plan::{Plan, WeightLayout};
 use vla_cuda::tactics::Split;
 use vla_engines::Symbols;
 use vla_export::Family;
@@ -56,6 +57,11 @@ fn check(family: &'static Family, dtype: DType) {
     // In two parts where a norm adds them; in single precision the library's all the same.
     let tile = Tile::Tensor(TensorTile { outputs: 48, cluster: 2, stages: 8 });
     let own = Split { tile: Some(tile), ..Split::parts(2, false) };
+    if dtype != DType::F32 {
+        let (_, step) = policy.stages.last().unwrap();
+        let plan = Plan::new(&step.program, &WeightLayout::new(&step.program), &sizes(21, 83), &own).unwrap();
+        assert!(plan.tilings(1 << 20).values().any(Option::is_some), "no weight of the step lies in tiles");
+    }
     for (text, rows, split) in [(21, 83, own), (38, 99, Split::parts(4, false))] {
         let symbols = sizes(text, rows);
         let host = host(&policy, &symbols, &mut random);

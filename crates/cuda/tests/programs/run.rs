@@ -76,7 +76,7 @@ impl Network {
         let (from, to) = (addresses(&sources), addresses(&results));
         let bases = Bases { weights: weights.address(), arena: arena.address(), inputs: &from, outputs: &to };
         let launches = plan.launches(&bases).unwrap();
-        for tiling in plan.tilings(weights.address()) {
+        for tiling in plan.tilings(weights.address()).into_values().flatten() {
             // So that each row of tiles moves by itself.
             let room = Block::new(2 * tiling.outputs as usize * tiling.from as usize);
             let written = vec![(room.address(), room.bytes().len()), (weights.address(), weights.bytes().len())];

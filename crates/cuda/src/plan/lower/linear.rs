@@ -5,8 +5,8 @@ use vla_engines::operations::{Activation, Operation};
 use super::rows::activation_code;
 use super::{Lowering, Quantized};
 use crate::launch::{
-    Address, Arguments, DequantizeArguments, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix, Parts,
-    Product, ProductArguments, QuantizeArguments, Scales, TensorProductArguments, Tile,
+    Address, Arguments, DequantizeArguments, Element, ElementwiseArguments, Epilogue, Follows, Kernel, Launch, Matrix,
+    Parts, Product, ProductArguments, QuantizeArguments, Scales, TensorProductArguments, Tile,
 };
 use crate::plan::Reason;
 use crate::plan::fusions::Fusion;
@@ -149,7 +149,7 @@ impl Lowering<'_> {
             apart: 0,
             single: false,
             follows,
-            may_tile: piece.may_tile && !eight_bits,
+            may_tile: piece.may_tile && !eight_bits && element != Element::F32,
         })
     }
 
