@@ -102,8 +102,12 @@ impl Products {
         let mut prepared = Vec::new();
         for tiling in &missing {
             let launches = tiling.launches(room, bytes);
-            let launches =
-                launches.ok_or_else(|| refused(format!("expected room for {tiling:?}, found {bytes} bytes")))?;
+            let launches = launches.ok_or_else(|| {
+                refused(format!(
+                    "expected room for tiles of {} outputs by {} channels, found {bytes} bytes",
+                    tiling.outputs, tiling.from
+                ))
+            })?;
             for launch in launches {
                 if let Launch::Kernel { kernel, arguments } = launch {
                     prepared.push(module.prepare(kernel, arguments)?);

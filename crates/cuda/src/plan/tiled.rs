@@ -65,6 +65,16 @@ enum Place {
     Tiled(Tiling),
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dense => f.write_str("as it is in its file"),
+            Self::Moving => f.write_str("partly moved, because moving it failed"),
+            Self::Tiled(tiling) => write!(f, "in tiles of {} outputs", tiling.outputs),
+        }
+    }
+}
+
 /// How the weights of an engine lie that may lie in tiles: the same for all of its plans.
 #[derive(Clone, Debug, Default)]
 pub struct Places(BTreeMap<Address, Place>);
@@ -82,8 +92,10 @@ impl Places {
                 (None, Some(tiling)) => missing.push(*tiling),
                 (Some(Place::Tiled(found)), Some(tiling)) if found == tiling => {}
                 (found, tiling) => {
+                    let wanted = tiling.map_or(Place::Dense, Place::Tiled);
+                    let found = found.copied().unwrap_or(Place::Dense);
                     return Err(format!(
-                        "a weight at {weight:#x}: expected {tiling:?}, found {found:?}; load the engines again"
+                        "expected a weight {wanted}, found it {found}; load the engines again (~/reload)"
                     ));
                 }
             }

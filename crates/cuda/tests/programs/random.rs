@@ -4,7 +4,7 @@ use vla_base::tensor::{DType, Dim};
 use vla_cuda::tactics::Split;
 use vla_engines::Symbols;
 use vla_engines::operations::{
-    Activation, ByHead, FORMAT, LinearPart, Mask, NormKind, Operand, Operation, Program, Source, Value, Weight,
+    Activation, ByHead, LinearPart, Mask, NormKind, Operand, Operation, Program, Source, Value, Weight,
 };
 
 use super::device::{decode, encode};
@@ -25,16 +25,8 @@ struct Making {
 
 impl Making {
     fn new(seed: u64, dtype: DType) -> Self {
-        let program = Program {
-            format: FORMAT,
-            network: "0".repeat(64),
-            values: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            weights: Vec::new(),
-            operations: Vec::new(),
-        };
-        Self { random: Random(seed), dtype, program, weights: Vec::new(), ready: Vec::new() }
+        let Network { program, weights } = Network::empty();
+        Self { random: Random(seed), dtype, program, weights, ready: Vec::new() }
     }
 
     fn value(&mut self, name: &str, rows: Dim, columns: usize) -> usize {

@@ -7,8 +7,8 @@ use vla_cuda::plan::{Bases, Plan, WeightLayout};
 use vla_cuda::tactics::{Choose, Split};
 pub(crate) use vla_cuda_emulator::Random;
 use vla_engines::Symbols;
-use vla_engines::operations::Program;
 use vla_engines::operations::evaluate::evaluate;
+use vla_engines::operations::{FORMAT, Program};
 
 use super::device::{Block, decode, encode, run};
 
@@ -23,6 +23,20 @@ pub(crate) struct Network {
 pub(crate) type Tensors = Vec<Vec<f64>>;
 
 impl Network {
+    /// Without operations and weights.
+    pub(crate) fn empty() -> Self {
+        let program = Program {
+            format: FORMAT,
+            network: "0".repeat(64),
+            values: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            weights: Vec::new(),
+            operations: Vec::new(),
+        };
+        Self { program, weights: Vec::new() }
+    }
+
     pub(crate) fn count(&self, value: usize, symbols: &Symbols) -> usize {
         self.program.dims(symbols).unwrap()[value].iter().product()
     }

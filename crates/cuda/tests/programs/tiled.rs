@@ -5,9 +5,7 @@ use vla_cuda::launch::{TensorTile, Tile};
 use vla_cuda::plan::{Plan, WeightLayout};
 use vla_cuda::tactics::Split;
 use vla_engines::Symbols;
-use vla_engines::operations::{
-    Activation, FORMAT, LinearPart, NormKind, Operand, Operation, Program, Source, Value, Weight,
-};
+use vla_engines::operations::{Activation, LinearPart, NormKind, Operand, Operation, Source, Value, Weight};
 
 use super::device::{decode, encode};
 use super::run::{Network, Random};
@@ -66,16 +64,7 @@ impl Making {
 }
 
 fn network() -> Network {
-    let program = Program {
-        format: FORMAT,
-        network: "0".repeat(64),
-        values: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        weights: Vec::new(),
-        operations: Vec::new(),
-    };
-    let mut making = Making { random: Random(5), network: Network { program, weights: Vec::new() } };
+    let mut making = Making { random: Random(5), network: Network::empty() };
     let x = making.value("x", 128);
     making.network.program.inputs.push(x);
     let stacked = making.linear(x, &[88, 40], None, None);
