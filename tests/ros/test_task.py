@@ -99,9 +99,11 @@ def test_the_robot_moves_only_while_a_task_runs_and_the_time_limit_ends_it_with_
         assert result.chunks > 0 and result.message
         assert actor.braked(), "the result comes when the robot is at rest"
         assert silence(actor.chunks, actor.trajectories)
+        # A result does not wait for feedback that is on its way.
+        wait_for(lambda: task.feedback[-1].phase == "stopping", "the last feedback")
         elapsed = [each.elapsed_s for each in task.feedback]
         assert elapsed == sorted(elapsed) and len(elapsed) >= 2.5 / 0.4, "a few times a second"
-        assert task.feedback[-1].latency_ms > 0 and task.feedback[-1].phase == "stopping"
+        assert task.feedback[-1].latency_ms > 0
         count = len(actor.chunks)
         # Another one, from rest.
         again = actor.task(limit=1.0)
