@@ -6,7 +6,7 @@ use crate::cublas;
 use crate::driver::{Cuda, Properties};
 use crate::{DeviceBlock, Queue, Recording, Workspace};
 use vla_engines::memory::Footprint;
-use vla_engines::provenance::{self, DeviceIdentity};
+use vla_engines::provenance::{self, CUBLASLT, DeviceIdentity};
 use vla_engines::{Error, Launch, Pass};
 
 mod backend;
@@ -71,7 +71,8 @@ fn identity(properties: &Properties, library: &cublas::Library) -> Result<Device
     let cuda = format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10);
     let root = std::path::Path::new("/");
     Ok(DeviceIdentity {
-        tensorrt: format!("cuBLASLt {}", library.version()),
+        // A verdict or a time of other kernels says nothing about these.
+        tensorrt: format!("{CUBLASLT} {}, {}", library.version(), crate::kernels::version_for(major, minor)),
         gpu: properties.name.clone(),
         sm_version: format!("{major}.{minor}"),
         sm_count: properties.multiprocessors,

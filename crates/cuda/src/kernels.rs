@@ -4,6 +4,7 @@ mod cubins;
 mod product;
 mod tensor_product;
 
+pub(crate) use cubins::version_for;
 pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
 use crate::launch::{

@@ -27,7 +27,7 @@ mod time;
 mod verification;
 
 pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
-pub use device::{DeviceIdentity, board, driver, l4t};
+pub use device::{CUBLASLT, DeviceIdentity, board, driver, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
 pub use operations::{
     OperationsFault, check_operations, eight_bit_weights, operations, record_of_operations, verdict_on_operations,

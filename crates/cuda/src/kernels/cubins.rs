@@ -1,5 +1,7 @@
 //! The compiled kernels, embedded: an ELF image for each compute capability that `build.rs` compiled.
 
+use vla_engines::provenance::hash;
+
 /// Major and minor number of a compute capability.
 pub type Capability = (u32, u32);
 
@@ -55,6 +57,12 @@ pub fn for_capability(major: u32, minor: u32) -> Result<&'static [u8], NoKernels
     IMAGES.get(chosen).map(|(_, image)| *image).ok_or_else(missing)
 }
 
+/// What tells the kernels for a GPU from those of other versions of this program: a part of the image's SHA-256.
+pub(crate) fn version_for(major: u32, minor: u32) -> String {
+    let version = |image| format!("kernels {:.12}", hash::sha256(image));
+    for_capability(major, minor).map_or_else(|_| "no kernels".to_owned(), version)
+}
+
 fn choose(compiled: &[Capability], found: Capability) -> Option<usize> {
     let runs = |&image: &Capability| {
         image == found || (image.0 == found.0 && image.1 < found.1 && image != ORIN && found != ORIN)
@@ -64,7 +72,7 @@ fn choose(compiled: &[Capability], found: Capability) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Capability, NoKernels, choose, for_capability};
+    use super::{Capability, NoKernels, choose, compiled, for_capability, version_for};
 
     const ALL: [Capability; 6] = [(8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (12, 0)];
 
@@ -90,5 +98,14 @@ mod tests {
         assert!(compiled.contains("8.7, 9.0") && compiled.contains("10.0"), "{compiled}");
         let none = NoKernels { found: (10, 0), compiled: Vec::new() }.to_string();
         assert!(none.contains("nvcc"), "{none}");
+    }
+
+    #[test]
+    fn kernels_of_two_images_have_two_versions() {
+        let versions: std::collections::BTreeSet<String> =
+            compiled().map(|(major, minor)| version_for(major, minor)).collect();
+        assert_eq!(versions.len(), compiled().count());
+        assert!(versions.iter().all(|version| version.len() == "kernels ".len() + 12), "{versions:?}");
+        assert_eq!(version_for(7, 5), "no kernels");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A GPU with its software. Engines can be exchanged between equal devices.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DeviceIdentity {
-    /// TensorRT's version, e.g. `8.6.0`.
+    /// TensorRT's version, e.g. `8.6.0`; of engine kind `cuda` [`CUBLASLT`] with its version, and the kernels'.
     pub tensorrt: String,
     /// The GPU's name, e.g. `Orin`.
     pub gpu: String,
@@ -32,8 +32,9 @@ impl DeviceIdentity {
     /// Every property: its name in the record and its value as text.
     pub(super) fn properties(&self) -> [(&'static str, String); 8] {
         let none = || "none".to_owned();
+        let runtime = if self.tensorrt.starts_with(CUBLASLT) { "cuBLASLt and kernels" } else { "TensorRT" };
         [
-            ("TensorRT", self.tensorrt.clone()),
+            (runtime, self.tensorrt.clone()),
             ("GPU", self.gpu.clone()),
             ("SM version", self.sm_version.clone()),
             ("SM count", self.sm_count.to_string()),
@@ -44,6 +45,9 @@ impl DeviceIdentity {
         ]
     }
 }
+
+/// What the versions that engine kind `cuda` depends on begin with.
+pub const CUBLASLT: &str = "cuBLASLt";
 
 /// Name of the property that emulation may change.
 pub(super) const BOARD: &str = "board";

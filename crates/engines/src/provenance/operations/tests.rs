@@ -176,7 +176,7 @@ fn all_stages_are_refused_at_once_and_weights_that_were_cut_are_named() {
 
 fn device(sm_count: u32) -> DeviceIdentity {
     DeviceIdentity {
-        tensorrt: "cuBLASLt 12.8.4".into(),
+        tensorrt: "cuBLASLt 12.8.4, kernels 0f3a9c2b17de".into(),
         gpu: "Orin".into(),
         sm_version: "8.7".into(),
         sm_count,
@@ -213,6 +213,12 @@ fn a_verdict_counts_on_its_device_with_its_files_and_nowhere_else() {
     let rejection = verdict(&bundle, 8).expect_err("inaccurate");
     assert!(matches!(rejection.reason, Reason::Inaccurate), "{rejection}");
     assert!(refused(&bundle, 16).contains("SM count"), "another device");
+    let updated = DeviceIdentity { tensorrt: "cuBLASLt 12.8.4, kernels 9b1e44d07a52".into(), ..device(8) };
+    let other_kernels = verdict_on_operations(&bundle.stage, &updated).expect_err("another program").to_string();
+    assert!(
+        other_kernels.contains("cuBLASLt and kernels") && other_kernels.contains("9b1e44d07a52"),
+        "{other_kernels}"
+    );
     bundle.stage.allow_inaccurate = true;
     assert_eq!(verdict(&bundle, 8).expect("allowed").inaccuracy(), Some("cosine 0.5"));
     bundle.stage.allow_inaccurate = false;
