@@ -31,18 +31,6 @@ pub struct FrameDecoder {
     turned: Vec<u8>,
     /// One row of it before.
     row: Vec<u8>,
-    /// The last frame, when it was decoded.
-    last: Option<Last>,
-}
-
-/// A decoded frame in the decoder's memory.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    format: PixelFormat,
-    width: usize,
-    height: usize,
-    /// It was turned upright.
-    turned: bool,
 }
 
 impl FrameDecoder {
@@ -60,27 +48,11 @@ impl FrameDecoder {
     /// Those of [`CompressedImageView::frame_header`], [`Error::Colours`] for CMYK JPEG, 16-bit and animated PNG,
     /// [`Error::Damaged`] when it is truncated or corrupt. A frame with a damaged row is refused, not filled with grey.
     pub fn decode<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
-        self.last = None;
         let (format, width, height) = match image.frame_header()?.codec {
             Codec::Jpeg => self.decode_jpeg(image.data)?,
             Codec::Png => self.decode_png(image.data)?,
         };
-        self.hold(Last { format, width, height, turned: false })
-    }
-
-    /// The pixels of the last call of [`Self::decode`] or [`Self::decode_upright`]; `None` when it failed.
-    pub fn last(&self) -> Option<Pixels<'_>> {
-        self.last.and_then(|last| self.pixels(last).ok())
-    }
-
-    fn hold(&mut self, last: Last) -> Result<Pixels<'_>, Error> {
-        self.last = Some(last);
-        self.pixels(last)
-    }
-
-    fn pixels(&self, Last { format, width, height, turned }: Last) -> Result<Pixels<'_>, Error> {
-        let data = if turned { &self.turned } else { &self.buffer };
-        Pixels::new(format, width, height, width * format.bytes_per_pixel(), data)
+        Pixels::new(format, width, height, width * format.bytes_per_pixel(), &self.buffer)
     }
 
     /// As [`Self::decode`], turned and mirrored as the frame's EXIF orientation says.
@@ -96,7 +68,8 @@ impl FrameDecoder {
         let size = self.decode(image).map(|pixels| upright(&pixels, orientation, &mut row, &mut turned));
         (self.turned, self.row) = (turned, row);
         let (width, height) = size?;
-        self.hold(Last { format: PixelFormat::Rgb8, width, height, turned: true })
+        let format = PixelFormat::Rgb8;
+        Pixels::new(format, width, height, width * format.bytes_per_pixel(), &self.turned)
     }
 
     fn decode_jpeg(&mut self, data: &[u8]) -> Result<(PixelFormat, usize, usize), Error> {

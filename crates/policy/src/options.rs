@@ -42,8 +42,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Run quantised networks with ONNX Runtime's integer kernels, in place of what the networks say.
     pub integer_kernels: bool,
-    /// CPU threads that encode the frames of one observation, the inference thread among them; 0: one a frame, and no more than
-    /// there are cores.
+    /// CPU threads that encode the frames of one observation, the inference thread among them; 0: what
+    /// [`FrameEncoder::new`](crate::encode::FrameEncoder::new) takes then.
     pub encode_threads: usize,
     /// How inferences are launched (TensorRT).
     pub launch: Launch,

@@ -2,6 +2,8 @@
 //! letterboxes, shortest edge to a fixed length, centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to
 //! the family's multiples (bicubic of its library), and `(u8 - 127.5) / 127.5` with channels first.
 
+use std::ops::Range;
+
 use super::EncodeError;
 use super::framing::FramingPlan;
 use super::letterbox::{self, Padding};
@@ -75,18 +77,36 @@ impl EvalTransform {
     /// [`EncodeError::Frame`] as [`Self::output_size`], [`EncodeError::Length`] when `out` is not `3 * H * W` long.
     pub fn apply(&mut self, frame: &Pixels<'_>, out: &mut [f32]) -> Result<Size, EncodeError> {
         let index = self.planned(size_of(frame))?;
-        let plan = &mut self.plans[index];
-        let size = plan.last.size();
+        let size = self.plans[index].last.size();
         let plane = size.width * size.height;
         check_length("pixels", CHANNELS * plane, out.len())?;
         let (red, rest) = out.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        let planes = red.chunks_exact_mut(size.width).zip(green.chunks_exact_mut(size.width));
-        let mut rows = plan.over(frame);
-        for (y, ((red, green), blue)) in planes.zip(blue.chunks_exact_mut(size.width)).enumerate() {
-            rows.planes(y, [red, green, blue], normalised);
-        }
+        self.apply_rows(frame, 0..size.height, [red, green, blue])?;
         Ok(size)
+    }
+
+    /// As [`Self::apply`] for some rows of the view alone, `planes` being those rows of red, of green and of blue.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; rows that are not of the view are a wrong length too.
+    pub fn apply_rows(
+        &mut self,
+        frame: &Pixels<'_>,
+        rows: Range<usize>,
+        planes: [&mut [f32]; CHANNELS],
+    ) -> Result<(), EncodeError> {
+        let index = self.planned(size_of(frame))?;
+        let plan = &mut self.plans[index];
+        let size = plan.last.size();
+        check_length("rows", rows.len(), rows.end.min(size.height).saturating_sub(rows.start))?;
+        planes.iter().try_for_each(|plane| check_length("a plane", rows.len() * size.width, plane.len()))?;
+        let [red, green, blue] = planes.map(|plane| plane.chunks_exact_mut(size.width));
+        let mut source = plan.over(frame);
+        for (y, ((red, green), blue)) in rows.zip(red.zip(green).zip(blue)) {
+            source.planes(y, [red, green, blue], normalised);
+        }
+        Ok(())
     }
 
     /// As [`Self::apply`], before the normalisation: 8-bit `[H, W, 3]`.

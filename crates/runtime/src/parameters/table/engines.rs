@@ -26,8 +26,9 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
     "encode.threads",
     0,
     (0, 64),
-    "CPU threads that decode and resample the camera frames of one inference side by side, the inference thread among them. 0: one a \
-     frame, and no more than there are CPU cores. The result does not depend on it.",
+    "CPU threads that decode and resample the camera frames of one inference side by side, the inference thread among them. More than \
+     frames: each is decoded by one thread and resampled by several. 0: up to two a frame and no more than half of the CPU cores, but one \
+     a frame where there are as many cores. The result does not depend on it.",
 )
 .fixed();
 
