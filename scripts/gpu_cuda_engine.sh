@@ -9,7 +9,8 @@
 #   ready      from the start of the process to the first chunk: first start (algorithms are measured), second start (they are kept)
 #   latency    200 inferences three times by turns: cuda, TensorRT; one graph, launch by launch, waiting after each; then PyTorch (MODES:
 #              compile-graph, the fastest of scripts/peer_torch.py)
-#   same       the sample bag twice, and once without programmatic launches: the same chunks bit by bit
+#   same       the sample bag twice, once without programmatic launches, once with frames on the GPU: the same chunks bit by bit
+#   frames     encode.on_gpu and encode.threads
 #   eight      W8A8: the stages' precision set to int8+fp16; verify, bench
 #   memory     what the process and the GPU hold; what `plan` says
 #   endurance  10,000 inferences; memory of process and GPU every ten seconds
@@ -110,6 +111,19 @@ same() {
   shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o second.mcap --golden first.mcap --tolerance 0 | tail -n 3
   VLA_TRT_CUDA_PROGRAMMATIC=0 shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o third.mcap --golden first.mcap --tolerance 0 |
     tail -n 3
+  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -p encode.on_gpu:=true -o fourth.mcap --golden first.mcap --tolerance 0 | tail -n 3
+}
+
+# encode and the whole cycle, frames resampled by the CPU and by the GPU, by turns; THREADS: numbers of encode.threads
+frames() {
+  title "Frames"
+  for threads in ${THREADS:-1 3 6 12}; do
+    for run in 1 2; do
+      for on_gpu in false true; do
+        shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) -p encode.on_gpu:=$on_gpu -p encode.threads:=$threads
+      done
+    done
+  done
 }
 
 eight() {
@@ -160,14 +174,14 @@ sanitize() {
   done
 }
 
-[ $# -gt 0 ] || set -- tests export build accuracy ready latency same eight memory endurance sanitize
+[ $# -gt 0 ] || set -- tests export build accuracy ready latency same frames eight memory endurance sanitize
 title "Machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 uname -r
 for part in "$@"; do
   case $part in
     export) export_bundle ;;
-    tests | build | ready | latency | accuracy | same | eight | memory | endurance | sanitize) "$part" ;;
+    tests | build | ready | latency | accuracy | same | frames | eight | memory | endurance | sanitize) "$part" ;;
     *) echo "no part '$part'" >&2; exit 2 ;;
   esac
 done

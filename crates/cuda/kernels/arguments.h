@@ -124,6 +124,20 @@ struct CastArguments {
   uint32_t from, to;
 };
 
+// Of vla_engines::frames: words of the table of a slot, and the one of the first step.
+constexpr int kTableWords = 16 << 10, kFirstStep = 8;
+
+struct ResampleStep {
+  int32_t width, height, left, top, out_width, out_height, column_taps, row_taps;
+  int32_t column_first, column_weights, row_first, row_weights, sums, column_bits, row_bits;
+  float scale;
+};
+
+struct ResampleArguments {
+  Address slots, between, pixels;
+  int32_t images, width, height, step;
+};
+
 struct EulerArguments {
   Address actions;
   Matrix velocity;

@@ -6,6 +6,7 @@
 #include "pointwise.cuh"
 #include "product.cuh"
 #include "quantize.cuh"
+#include "resample.cuh"
 #include "rotary.cuh"
 #include "tensor_product.cuh"
 
@@ -34,6 +35,7 @@ KERNEL_RESIDENT(norm_row_bf16, NormArguments, 512, 1, norm_row<bf16_t>)
 KERNEL(gather, GatherArguments, 256, gather_rows)
 KERNEL(permute, PermuteArguments, 256, permute_elements)
 KERNEL(cast, CastArguments, 256, cast_elements)
+KERNEL(resample, ResampleArguments, 256, resample_images)
 
 // Where instructions take more registers, one block fewer has to find room.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200

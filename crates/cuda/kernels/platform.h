@@ -135,6 +135,10 @@ __device__ __forceinline__ void multiply_bytes(int32_t (&c)[4], const uint32_t (
 // The nearest integer, the even one of two; 0 for NaN.
 __device__ __forceinline__ int32_t to_nearest(float x) { return __float2int_rn(x); }
 
+// A product and a sum that are never fused.
+__device__ __forceinline__ float multiply_once(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ float add_once(float a, float b) { return __fadd_rn(a, b); }
+
 // Two elements in a word, the first in the low half.
 template <class T>
 __device__ __forceinline__ uint32_t pack(float low, float high);

@@ -28,6 +28,8 @@ pub struct Options {
     pub launch: Launch,
     /// Whether the device reads inputs in place from host memory; `None`: if they share one memory.
     pub in_place: Option<bool>,
+    /// Whether pixels are made of frames on the device.
+    pub frames: bool,
 }
 
 /// The GPU with the kernels of this program and cuBLASLt.
@@ -43,6 +45,7 @@ pub struct Device {
     identity: DeviceIdentity,
     properties: Properties,
     launch: Launch,
+    frames: bool,
 }
 
 /// Version of the cuBLASLt that opens here.
@@ -109,6 +112,7 @@ impl Device {
             identity,
             properties,
             launch: options.launch,
+            frames: options.frames,
         })
     }
 

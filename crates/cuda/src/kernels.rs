@@ -9,8 +9,11 @@ pub use cubins::{Capability, NoKernels, compiled, for_capability};
 
 use crate::launch::{
     Arguments, AttentionArguments, CastArguments, DequantizeArguments, Element, ElementwiseArguments, EulerArguments,
-    GatherArguments, Kernel, NormArguments, PermuteArguments, QuantizeArguments, RotaryArguments, Tile,
+    GatherArguments, Kernel, NormArguments, PermuteArguments, QuantizeArguments, ResampleArguments, RotaryArguments,
+    Tile,
 };
+
+use vla_engines::frames::MOST_STEPS;
 
 /// What a device lets a kernel have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +117,7 @@ pub fn configuration(kernel: Kernel, arguments: &Arguments, limits: Limits) -> R
         (Kernel::Permute, Arguments::Permute(a)) => permute(a),
         (Kernel::Cast, Arguments::Cast(a)) => cast(a),
         (Kernel::Euler(element), Arguments::Euler(a)) => euler(of_element!("euler", element), a),
+        (Kernel::Resample, Arguments::Resample(a)) => resample(a),
         _ => Err(LaunchError::OtherArguments { kernel: format!("{kernel:?}"), arguments: format!("{arguments:?}") }),
     }
 }
@@ -270,6 +274,17 @@ fn euler(function: &'static str, a: &EulerArguments) -> Result<Configuration, La
     let sizes = Sizes(function);
     let (rows, columns) = (sizes.positive("rows", a.rows)?, sizes.positive("columns", a.columns)?);
     Ok(sizes.flat(sizes.count("rows * columns", &[rows, columns])?, 256, 256))
+}
+
+/// Threads for as many pixels as the result has; steps before it may have more.
+fn resample(a: &ResampleArguments) -> Result<Configuration, LaunchError> {
+    let sizes = Sizes("resample");
+    let (width, height) = (sizes.positive("width", a.width)?, sizes.positive("height", a.height)?);
+    sizes.check("images", a.images, (1..=65535).contains(&a.images), "1 to 65535")?;
+    sizes.check("step", a.step, (0..MOST_STEPS as i32).contains(&a.step), "a step of a transform")?;
+    let pixels = sizes.count("4 * 3 * width * height", &[12, width, height])? / 12;
+    let flat = sizes.flat(pixels, 256, 256);
+    Ok(Configuration { grid: [flat.grid[0], a.images.unsigned_abs(), 1], ..flat })
 }
 
 fn gather(a: &GatherArguments) -> Result<Configuration, LaunchError> {

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 mod product;
 mod quantize;
+mod resample;
 mod tensor_product;
 mod tiling;
 
 pub use product::{ByteTile, Epilogue, Follows, Product, ProductArguments, Tile};
 pub use quantize::{DequantizeArguments, QuantizeArguments, Scales};
+pub use resample::{ResampleArguments, ResampleStep};
 pub use tensor_product::{MappedTensorProduct, TensorMap, TensorProductArguments, TensorTile, Tiles};
 pub use tiling::Tiling;
 
@@ -71,6 +73,8 @@ pub enum Kernel {
     Cast,
     /// [`EulerArguments`]; the type of the velocity
     Euler(Element),
+    /// [`ResampleArguments`]; 8-bit frames to single precision
+    Resample,
 }
 
 /// Arguments of a kernel.
@@ -89,6 +93,7 @@ pub enum Arguments {
     Permute(PermuteArguments),
     Cast(CastArguments),
     Euler(EulerArguments),
+    Resample(ResampleArguments),
 }
 
 /// What a kernel is launched with.
@@ -146,6 +151,7 @@ impl Arguments {
             Self::Permute(a) => of(a),
             Self::Cast(a) => of(a),
             Self::Euler(a) => of(a),
+            Self::Resample(a) => of(a),
         }
     }
 }

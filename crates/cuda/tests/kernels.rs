@@ -19,6 +19,8 @@ mod pointwise;
 mod product;
 #[path = "kernels/quantize.rs"]
 mod quantize;
+#[path = "kernels/resample.rs"]
+mod resample;
 #[path = "kernels/rotary.rs"]
 mod rotary;
 #[path = "kernels/support.rs"]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::frames::FrameBuffers;
 use super::{Error, Footprint, HostCopy, Pool, Profile, ProvenanceStatus, Stage};
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 
@@ -107,6 +108,19 @@ pub trait Backend {
 
     /// The upload buffer of an `f32` tensor. Fill it directly to avoid the copy of [`Self::write`].
     fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Self::Workspace, index: usize) -> Option<&'w mut [f32]>;
+
+    /// Whether pixels may be given as frames, from which [`Self::make_pixels`] makes them.
+    fn takes_frames(&self) -> bool {
+        false
+    }
+
+    /// Starts making the pixels of one input from its slots. Called after each upload where [`Self::takes_frames`].
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    fn make_pixels(&mut self, _workspace: &mut Self::Workspace, _buffers: &FrameBuffers) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Starts the transfer of everything that the host wrote.
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::frames::FrameSlots;
 use super::host_copy::HostCopy;
 use super::memory::{Footprint, Growth};
 use super::{BoundInput, Error, StageOutput, StageTime, Symbols};
@@ -67,6 +68,17 @@ pub trait Inference: Send {
     /// The buffer of an `f32` input of the prepared instance, row-major. Fill it directly to avoid the copy of
     /// [`Self::write`]. `None` when the networks take another type.
     fn input_buffer_mut(&mut self, name: &str) -> Option<&mut [f32]>;
+
+    /// Lets the input `name`, `[images, 3, height, width]` in single precision, be given as frames by [`Self::frames_mut`] from the next
+    /// [`Self::prepare`] on. False where this pipeline leaves that to its user.
+    fn accept_frames(&mut self, _name: &str) -> bool {
+        false
+    }
+
+    /// The slots of an input of the prepared instance for which [`Self::accept_frames`] was true.
+    fn frames_mut(&mut self, _name: &str) -> Option<FrameSlots<'_>> {
+        None
+    }
 
     /// Runs every stage, repeated ones once for each iteration, and adds to `times`, which is in run order.
     ///

@@ -2,6 +2,7 @@
 //! It is created once and replayed at each inference.
 
 use super::constants::{Tables, rows};
+use super::frames::FrameSlots;
 use super::graph::{Graph, GraphNode, Symbols, TensorOrigin, resolve};
 use super::{Backend, BoundInput, BufferSpec, Cause, Error, StageOutput, StageTime};
 use vla_base::tensor::{DType, HostTensor, display_dims, without_batch};
@@ -50,10 +51,11 @@ impl<B: Backend> Instance<B> {
         tables: &Tables,
         symbols: &Symbols,
         iterations: u32,
+        frames: &[usize],
     ) -> Result<Self, Error> {
         // StreamedFile: the shapes of an instance never change, and tensors of other shapes are refused when they are written.
         check::inputs(backend, engines, graph, symbols)?;
-        let (layout, buffers) = Layout::new(graph, symbols, iterations)?;
+        let (layout, buffers) = Layout::new(graph, symbols, iterations, frames)?;
         let order = order(graph, iterations as usize);
         let ends: Vec<bool> = (0..order.len())
             .map(|at| order.get(at + 1).is_none_or(|(next, _)| order.get(at).is_some_and(|(stage, _)| stage != next)))
@@ -147,6 +149,14 @@ impl<B: Backend> Instance<B> {
         if !same_but_for_batch(host.dims(), dims) {
             return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
         }
+        if let Some(buffers) = self.layout.frames_of(tensor) {
+            let memory = backend.input_buffer_mut(&mut self.workspace, buffers.slots);
+            let pixels = memory.map(|memory| FrameSlots::new(memory, buffers.size).into_pixels());
+            let written = pixels.zip(host.as_f32()).filter(|(pixels, values)| pixels.len() == values.len());
+            let (pixels, values) = written.ok_or_else(|| refuse(format!("{} {}", spec.dtype, display_dims(dims))))?;
+            pixels.copy_from_slice(values);
+            return Ok(());
+        }
         if host.dtype() == spec.dtype {
             return backend.write(&mut self.workspace, buffer, host).map_err(named);
         }
@@ -162,8 +172,17 @@ impl<B: Backend> Instance<B> {
 
     /// The upload buffer of an `f32` tensor; `None` for other types.
     pub(crate) fn input_buffer_mut(&mut self, backend: &mut B, graph: &Graph, tensor: usize) -> Option<&mut [f32]> {
+        if self.layout.frames_of(tensor).is_some() {
+            return self.frames_mut(backend, tensor).map(FrameSlots::into_pixels);
+        }
         let single = graph.tensors[tensor].spec.dtype == DType::F32;
         if single { backend.input_buffer_mut(&mut self.workspace, self.layout.buffers[tensor][0]) } else { None }
+    }
+
+    /// The slots of a tensor that may be given as frames.
+    pub(crate) fn frames_mut(&mut self, backend: &mut B, tensor: usize) -> Option<FrameSlots<'_>> {
+        let buffers = self.layout.frames_of(tensor)?;
+        Some(FrameSlots::new(backend.input_buffer_mut(&mut self.workspace, buffers.slots)?, buffers.size))
     }
 
     /// Copies a tensor out; after the repeated group, the value of its last iteration.
@@ -213,15 +232,15 @@ impl<B: Backend> Instance<B> {
         times: &mut [StageTime],
     ) -> Result<(), Error> {
         let Self { recording, steps, workspace, layout, .. } = self;
-        let dims = layout.dims.as_slice();
-        let report =
-            |backend: &B, engines: &[B::Engine], error| check::pass_failure(backend, engines, graph, dims, error);
+        let report = |backend: &B, engines: &[B::Engine], error| {
+            check::pass_failure(backend, engines, graph, &layout.dims, error)
+        };
         match recording {
             Recording::Recorded(recording) => {
                 backend.replay(recording, workspace).map_err(|error| report(backend, engines, error))?;
             }
             Recording::NotYet | Recording::Never => {
-                if let Err(error) = pass(backend, engines, graph, steps, workspace, dims) {
+                if let Err(error) = pass(backend, engines, graph, steps, workspace, layout) {
                     // What did start must end before the host touches the workspace again.
                     backend.finish().unwrap_or_else(|error| tracing::debug!(%error, "after a failed pass"));
                     return Err(error);
@@ -236,7 +255,7 @@ impl<B: Backend> Instance<B> {
         }
         if matches!(recording, Recording::NotYet) {
             let mut again =
-                |backend: &mut B, workspace: &mut B::Workspace| pass(backend, engines, graph, steps, workspace, dims);
+                |backend: &mut B, workspace: &mut B::Workspace| pass(backend, engines, graph, steps, workspace, layout);
             let recorded = backend.record(workspace, &mut again)?;
             *recording = recorded.map_or(Recording::Never, Recording::Recorded);
         }
@@ -269,7 +288,7 @@ impl<B: Backend> Instance<B> {
             see(StageOutput { name: &spec.name, iteration: stage.repeat.then_some(iteration), tensor: held });
             Ok::<(), Error>(())
         };
-        backend.upload(workspace)?;
+        upload(backend, workspace, layout)?;
         let unread = tables.unread(graph, *iterations)?;
         let mut shown = 0;
         for step in steps {
@@ -307,18 +326,26 @@ fn pass<B: Backend>(
     graph: &Graph,
     steps: &mut [Step<B>],
     workspace: &mut B::Workspace,
-    dims: &[Vec<usize>],
+    layout: &Layout,
 ) -> Result<(), Error> {
-    backend.upload(workspace)?;
+    upload(backend, workspace, layout)?;
     backend.record_event(workspace, 0)?;
     for step in steps {
         let run = backend.run(&mut engines[step.stage], &mut step.bound, workspace);
-        run.map_err(|error| check::failure(backend, engines, graph, (step.stage, step.iteration), dims, error))?;
+        run.map_err(|error| {
+            check::failure(backend, engines, graph, (step.stage, step.iteration), &layout.dims, error)
+        })?;
         if let Some(event) = step.event {
             backend.record_event(workspace, event)?;
         }
     }
     backend.download(workspace)
+}
+
+/// Starts the upload of the inputs, and has pixels made of frames.
+fn upload<B: Backend>(backend: &mut B, workspace: &mut B::Workspace, layout: &Layout) -> Result<(), Error> {
+    backend.upload(workspace)?;
+    layout.frames.iter().try_for_each(|(_, buffers)| backend.make_pixels(workspace, buffers))
 }
 
 /// An error of reading a tensor, with its name. A lost device stays one.

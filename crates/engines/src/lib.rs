@@ -33,6 +33,7 @@ use vla_base::tensor::{DType, HostTensor};
 mod backend;
 mod constants;
 mod error;
+pub mod frames;
 pub mod graph;
 pub mod host_copy;
 mod inference;

@@ -1,11 +1,12 @@
 //! Stages of one backend: loaded in the operator's order, run in the policy's.
 
 use super::constants::Tables;
-use super::graph::{Graph, Symbols, TensorOrigin};
+use super::frames::FrameSlots;
+use super::graph::{Graph, GraphTensor, Symbols, TensorOrigin};
 use super::instance::Instance;
 use super::memory::{Admission, MemoryPlan};
 use super::{Backend, BoundInput, Error, Inference, StageOutput, StageReport, StageTime};
-use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_base::tensor::{DType, HostTensor, TensorSpec};
 
 mod admit;
 mod load;
@@ -26,6 +27,8 @@ pub struct Pipeline<B: Backend> {
     reports: Vec<StageReport>,
     plan: MemoryPlan,
     admission: Admission,
+    /// Host tensors that may be given as frames.
+    frames: Vec<usize>,
     backend: B,
 }
 
@@ -37,17 +40,36 @@ impl<B: Backend> Pipeline<B> {
 
     /// A new instance. When memory is short, those of other instructions are dropped first.
     fn instance(&mut self, symbols: &Symbols, iterations: u32) -> Result<Instance<B>, Error> {
-        let Self { backend, engines, graph, tables, instances, .. } = self;
-        let made = Instance::new(backend, engines, graph, tables, symbols, iterations);
+        let Self { backend, engines, graph, tables, instances, frames, .. } = self;
+        let made = Instance::new(backend, engines, graph, tables, symbols, iterations, frames);
         match made {
             // Contexts of an engine that another tool built for 8.6 share no profile: only one can exist.
             Err(error) if !instances.is_empty() && (error.does_not_fit() || matches!(error, Error::Device { .. })) => {
                 tracing::warn!("{error}; freeing the buffers of {} other instructions", instances.len());
                 instances.clear();
-                Instance::new(backend, engines, graph, tables, symbols, iterations)
+                Instance::new(backend, engines, graph, tables, symbols, iterations, frames)
             }
             made => made,
         }
+    }
+
+    /// The tensor of a name that is read in one type.
+    fn only(&self, name: &str) -> Option<usize> {
+        let mut all = self.graph.find_all(name);
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// See [`Inference::accept_frames`].
+    fn accept(&mut self, name: &str) -> bool {
+        let Some(tensor) = self.only(name) else { return false };
+        let GraphTensor { spec, origin, .. } = &self.graph.tensors[tensor];
+        let are_pixels = *origin == TensorOrigin::Host && spec.dtype == DType::F32 && spec.dims.len() == 4;
+        let accepted = are_pixels && self.backend.takes_frames();
+        if accepted && !self.frames.contains(&tensor) {
+            self.frames.push(tensor);
+            self.instances.clear();
+        }
+        accepted
     }
 
     fn index(&self, name: &str) -> Result<usize, Error> {
@@ -98,9 +120,17 @@ where
     }
 
     fn input_buffer_mut(&mut self, name: &str) -> Option<&mut [f32]> {
-        let mut all = self.graph.find_all(name);
-        let index = all.next().filter(|_| all.next().is_none())?;
+        let index = self.only(name)?;
         self.instances.first_mut()?.input_buffer_mut(&mut self.backend, &self.graph, index)
+    }
+
+    fn accept_frames(&mut self, name: &str) -> bool {
+        self.accept(name)
+    }
+
+    fn frames_mut(&mut self, name: &str) -> Option<FrameSlots<'_>> {
+        let tensor = self.graph.find(name).filter(|tensor| self.frames.contains(tensor))?;
+        self.instances.first_mut()?.frames_mut(&mut self.backend, tensor)
     }
 
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error> {

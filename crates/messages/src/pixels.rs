@@ -182,6 +182,19 @@ impl<'a> Pixels<'a> {
         out
     }
 
+    /// Row `y` as RGB into the `3 * width` bytes of `out`.
+    ///
+    /// # Panics
+    /// As [`Self::row_rgb`].
+    pub fn copy_row_rgb(&self, y: usize, out: &mut [u8]) {
+        if self.format == PixelFormat::Rgb8 {
+            out[..3 * self.width].copy_from_slice(self.row(y));
+        } else {
+            // It is converted into `out`.
+            self.row_rgb(y, out);
+        }
+    }
+
     /// Row `index` without its padding; of NV12 and NV21, rows from `height` on hold the colours.
     fn row(&self, index: usize) -> &'a [u8] {
         &self.data[index * self.step..][..self.width * self.format.bytes_per_pixel()]

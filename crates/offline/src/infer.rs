@@ -65,6 +65,7 @@ pub fn load_options(spec: &PolicySpec) -> LoadOptions {
         threads: 1,
         integer_kernels: false,
         encode_threads: 1,
+        encode_on_gpu: false,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),

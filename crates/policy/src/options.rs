@@ -45,6 +45,8 @@ pub struct LoadOptions {
     /// CPU threads that encode the frames of one observation, the inference thread among them; 0: what
     /// [`FrameEncoder::new`](crate::encode::FrameEncoder::new) takes then.
     pub encode_threads: usize,
+    /// Frames are resampled by the GPU, where the engine kind does that.
+    pub encode_on_gpu: bool,
     /// How inferences are launched (TensorRT).
     pub launch: Launch,
     /// Release TensorRT's host copies of the engines where the build verified it.

@@ -53,7 +53,7 @@ impl Policy {
         let files = LoadedFiles::of(&spec, options.engine, &stages);
         let spec = with_true_fingerprint(spec)?;
         let processor = load_processor(&spec, &options)?;
-        let pipeline = load(&stages, &host_specs(&spec), progress)?;
+        let mut pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         for view in &options.blank_views {
             tracing::warn!("no camera gives the view `{view}`: the policy sees black in its place");
@@ -65,7 +65,8 @@ impl Policy {
             transform: &processor.image,
             threads: options.encode_threads,
         };
-        let views = Views::new(views, &host_inputs)?;
+        let mut views = Views::new(views, &host_inputs)?;
+        views.offer_frames(&mut *pipeline);
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,

@@ -65,6 +65,8 @@ struct PixelTensor {
     images: Range<usize>,
     /// For networks that read pixels in another type than single precision, and for several tensors at the same time.
     own: Option<HostTensor>,
+    /// The pipeline takes frames for it.
+    takes_frames: bool,
 }
 
 /// Pixel tensors that a stage may read.
@@ -133,13 +135,26 @@ impl Views {
             }
             sizes.resize(images.len(), size);
             let dims = [images.len() - start, 3, size.height, size.width];
-            tensors.push(PixelTensor { name: input.name.clone(), dims, images: start..images.len(), own: None });
+            tensors.push(PixelTensor {
+                name: input.name.clone(),
+                dims,
+                images: start..images.len(),
+                own: None,
+                takes_frames: false,
+            });
         }
         let cameras = images.iter().filter_map(|image| names.get(image.view)).cloned();
         let encoder = FrameEncoder::new(transform, cameras.zip(sizes.iter().copied()), threads);
         let encoder = encoder.map_err(|source| Error::Threads { source })?;
         let cameras = names.iter().filter(seen).count();
         Ok(Self { encoder, smart_resize: transform.smart_resize, images, sizes, tensors, cameras, times })
+    }
+
+    /// From now on frames are given to the pipeline where it makes pixels of them itself.
+    pub(crate) fn offer_frames(&mut self, pipeline: &mut dyn Inference) {
+        for tensor in &mut self.tensors {
+            tensor.takes_frames = pipeline.accept_frames(&tensor.name);
+        }
     }
 
     /// Image tokens of each image.
@@ -179,11 +194,14 @@ impl Views {
         pipeline: &mut dyn Inference,
     ) -> Result<(), Error> {
         let Self { encoder, images, tensors, .. } = self;
-        if encoder.threads() == 1 || tensors.len() == 1 {
+        if encoder.threads() == 1 || tensors.len() == 1 || tensors.iter().any(|tensor| tensor.takes_frames) {
             for tensor in &mut *tensors {
                 let (range, length) = (tensor.images.clone(), tensor.image_length());
                 let frames = images.get(range.clone()).unwrap_or_default().iter().map(frame);
-                encoder.encode(range, frames, tensor.values(pipeline)?.chunks_exact_mut(length))?;
+                match pipeline.frames_mut(&tensor.name).filter(|_| tensor.takes_frames) {
+                    Some(slots) => encoder.encode(range, frames, slots.images())?,
+                    None => encoder.encode(range, frames, tensor.values(pipeline)?.chunks_exact_mut(length))?,
+                }
             }
         } else {
             // The engine lends one buffer at a time.

@@ -25,7 +25,7 @@ pub fn load_policy(
     let device_options =
         Options { launch: options.launch, in_place: None, release_host_copy: options.release_host_copy };
     #[cfg(feature = "cuda")]
-    let cuda_options = cuda::Options { launch: options.launch, in_place: None };
+    let cuda_options = cuda::Options { launch: options.launch, in_place: None, frames: options.encode_on_gpu };
     let (order, admission) = (options.load_order.clone(), options.admission);
     let load = &mut |stages: &[Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
         let mut report = |event| progress(Progress::Engine(event));

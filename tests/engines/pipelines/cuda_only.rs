@@ -4,11 +4,11 @@ use std::fs;
 
 use vla_base::tensor::DType;
 use vla_engines::provenance::Reason;
-use vla_engines::{EngineKind, Error};
+use vla_engines::{EngineKind, Error, Launch};
 
 use super::bench::{Bench, Kind, Load};
 use super::given::{Given, assert_same_bits};
-use super::policy::{chunk_of, load, observation};
+use super::policy::{chunk_of, load, load_with, observation};
 
 fn open() -> Option<Bench> {
     Bench::open(Kind::Cuda(DType::F16))
@@ -29,6 +29,22 @@ fn forty_chunks_of_one_observation_are_the_same_bit_by_bit_also_after_a_load() {
     let mut policy = load(&spec, EngineKind::Cuda);
     for round in 20..40 {
         assert_same_bits(&chunk_of(&mut policy, &seen, 11, 4), &first, &format!("round {round}"));
+    }
+}
+
+#[test]
+fn frames_that_the_gpu_resamples_give_the_chunks_of_those_that_the_cpu_does() {
+    let Some(bench) = open() else { return };
+    let spec = bench.spec();
+    for launch in [Launch::Graph, Launch::WaitAfterEach] {
+        let [mut cpu, mut gpu] = [false, true].map(|on_gpu| {
+            load_with(&spec, EngineKind::Cuda, |options| (options.launch, options.encode_on_gpu) = (launch, on_gpu))
+        });
+        for shade in 0..6 {
+            let seen = observation(&spec, "pick up the red cube", shade);
+            let expected = chunk_of(&mut cpu, &seen, 11, 4);
+            assert_same_bits(&chunk_of(&mut gpu, &seen, 11, 4), &expected, &format!("{launch:?}, shade {shade}"));
+        }
     }
 }
 

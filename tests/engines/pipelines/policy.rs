@@ -25,7 +25,12 @@ fn elements((key, width): &(String, usize)) -> JointMap {
 }
 
 pub(super) fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
-    let options = LoadOptions {
+    load_with(spec, engine, |_| ())
+}
+
+/// With options that `change` sets.
+pub(super) fn load_with(spec: &PolicySpec, engine: EngineKind, change: impl FnOnce(&mut LoadOptions)) -> Policy {
+    let mut options = LoadOptions {
         engine,
         load_order: None,
         stage_files: BTreeMap::new(),
@@ -47,10 +52,12 @@ pub(super) fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         threads: 1,
         integer_kernels: false,
         encode_threads: 1,
+        encode_on_gpu: false,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),
     };
+    change(&mut options);
     vla_runtime::devices::load_policy(spec.clone(), options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 
+use vla_engines::frames::FrameSlots;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_policy::encode::resize::Size;
 use vla_policy::encode::{Frame, FrameEncoder};
@@ -70,6 +71,17 @@ fn encoding_allocates_nothing(transform: &ImageTransformSpec, size: Size) {
         let places = values.chunks_exact_mut(3 * size.width * size.height);
         encoder.encode(0..4, observed, places).expect("good frames");
     };
+    allocates_nothing(&mut turn);
+    // Frames for a device.
+    let (sides, mut memory) = ([size.width, size.height], vec![0.0; FrameSlots::words(4, [size.width, size.height])]);
+    allocates_nothing(&mut || {
+        let observed = frames.iter().map(Frame::Sample).chain([Frame::Black]);
+        let slots = FrameSlots::new(&mut memory, sides).images();
+        encoder.encode(0..4, observed, slots).expect("good frames");
+    });
+}
+
+fn allocates_nothing(turn: &mut dyn FnMut()) {
     (0..3).for_each(|_| turn());
     let before = ALL_ALLOCATIONS.load(Ordering::Relaxed);
     (0..20).for_each(|_| turn());

@@ -274,6 +274,16 @@ inline void multiply_tiles(float (&c)[n / 2], uint64_t a, uint64_t b, bool add) 
 }
 inline int32_t to_nearest(float x) { return x == x ? static_cast<int32_t>(nearbyintf(x)) : 0; }
 
+// `volatile`: a compiler may fuse a product and a sum.
+inline float multiply_once(float a, float b) {
+  const volatile float product = a * b;
+  return product;
+}
+inline float add_once(float a, float b) {
+  const volatile float sum = a + b;
+  return sum;
+}
+
 template <class T>
 uint32_t pack(float low, float high);
 template <>

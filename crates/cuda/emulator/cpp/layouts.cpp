@@ -56,6 +56,13 @@ const Layout layouts[] = {
     FIELD(PermuteArguments, dims), FIELD(PermuteArguments, size),
     SIZE(CastArguments), FIELD(CastArguments, x), FIELD(CastArguments, y), FIELD(CastArguments, rows),
     FIELD(CastArguments, columns), FIELD(CastArguments, from), FIELD(CastArguments, to),
+    SIZE(ResampleStep), FIELD(ResampleStep, width), FIELD(ResampleStep, height), FIELD(ResampleStep, left), FIELD(ResampleStep, top),
+    FIELD(ResampleStep, out_width), FIELD(ResampleStep, out_height), FIELD(ResampleStep, column_taps), FIELD(ResampleStep, row_taps),
+    FIELD(ResampleStep, column_first), FIELD(ResampleStep, column_weights), FIELD(ResampleStep, row_first),
+    FIELD(ResampleStep, row_weights), FIELD(ResampleStep, sums), FIELD(ResampleStep, column_bits), FIELD(ResampleStep, row_bits),
+    FIELD(ResampleStep, scale),
+    SIZE(ResampleArguments), FIELD(ResampleArguments, slots), FIELD(ResampleArguments, between), FIELD(ResampleArguments, pixels),
+    FIELD(ResampleArguments, images), FIELD(ResampleArguments, width), FIELD(ResampleArguments, height), FIELD(ResampleArguments, step),
     SIZE(EulerArguments), FIELD(EulerArguments, actions), FIELD(EulerArguments, velocity), FIELD(EulerArguments, dt),
     FIELD(EulerArguments, strength), FIELD(EulerArguments, out), FIELD(EulerArguments, rows), FIELD(EulerArguments, columns),
 };

@@ -8,10 +8,12 @@ use super::engine::{Prepared, profile, specs};
 use super::products::KeptTactics;
 use super::{Bound, Device, Instance, LoadedOperations, weights};
 use crate::driver::Cuda;
+use crate::launch::{Arguments, Kernel, ResampleArguments};
 use crate::plan::{Plan, WeightLayout};
 use crate::tactics::Split;
 use crate::{Id, Recording};
 use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_engines::frames::{FrameBuffers, MOST_STEPS};
 use vla_engines::memory::{Footprint, Pool, estimate};
 use vla_engines::onnx::Network;
 use vla_engines::operations::Program;
@@ -145,6 +147,36 @@ impl Backend for Device {
 
     fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
         self.queue.input_buffer_mut(workspace, index)
+    }
+
+    fn takes_frames(&self) -> bool {
+        self.frames && self.module.is_some()
+    }
+
+    fn make_pixels(&mut self, workspace: &mut Workspace, buffers: &FrameBuffers) -> Result<(), Error> {
+        self.queue.check(workspace, "making pixels of frames")?;
+        let Some(module) = &self.module else { return Ok(()) };
+        self.queue.cuda().enter()?;
+        self.queue.start();
+        let small = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let address = |buffer: usize| workspace.address(buffer);
+        for step in 0..MOST_STEPS {
+            let arguments = ResampleArguments {
+                slots: address(buffers.slots),
+                between: address(buffers.between),
+                pixels: address(buffers.pixels),
+                images: small(buffers.images),
+                width: small(buffers.size[0]),
+                height: small(buffers.size[1]),
+                step: small(step),
+            };
+            let kernel = module.prepare(Kernel::Resample, Arguments::Resample(arguments))?;
+            let stream = self.queue.cuda().stream().cu_stream();
+            // SAFETY: buffers of this workspace, of the sizes that `FrameBuffers` says; a table has no more of a step than was compared
+            // with the slot when it was written. Dropping a workspace waits for the stream.
+            unsafe { kernel.enqueue(stream, step > 0) }.map_err(|error| self.launch_error(error))?;
+        }
+        Ok(())
     }
 
     fn upload(&mut self, workspace: &mut Workspace) -> Result<(), Error> {

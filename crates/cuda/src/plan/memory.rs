@@ -108,6 +108,7 @@ pub(super) fn for_each_address(launch: &mut Launch, f: &mut impl FnMut(&mut Addr
             Arguments::Gather(a) => vec![&mut a.table.address, &mut a.y.address, &mut a.index],
             Arguments::Permute(a) => vec![&mut a.x, &mut a.y],
             Arguments::Cast(a) => vec![&mut a.x.address, &mut a.y.address],
+            Arguments::Resample(a) => vec![&mut a.slots, &mut a.between, &mut a.pixels],
             Arguments::Euler(a) => {
                 vec![&mut a.actions, &mut a.velocity.address, &mut a.dt, &mut a.strength, &mut a.out]
             }

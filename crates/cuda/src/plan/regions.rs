@@ -98,7 +98,7 @@ fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
         Kernel::Norm(e) | Kernel::Product(e, _) | Kernel::TensorProduct(e, _) | Kernel::Attention(e) => e,
         Kernel::Quantize(e) | Kernel::Dequantize(e) => e,
         Kernel::Rotary(e) | Kernel::Elementwise(e) | Kernel::Euler(e) => e,
-        Kernel::Gather | Kernel::Permute | Kernel::Cast => Element::F32,
+        Kernel::Gather | Kernel::Permute | Kernel::Cast | Kernel::Resample => Element::F32,
     };
     let size = bytes_of(element);
     match arguments {
@@ -135,6 +135,8 @@ fn of_kernel(kernel: Kernel, arguments: &Arguments) -> Vec<Region> {
             let size = |element: u32| if element == Element::F32 as u32 { 4 } else { 2 };
             vec![of_matrix(a.x, rows, columns, size(a.from), false), of_matrix(a.y, rows, columns, size(a.to), true)]
         }
+        // Of no list of operations.
+        Arguments::Resample(_) => Vec::new(),
         Arguments::Euler(a) => {
             let (rows, columns) = (count(a.rows), count(a.columns));
             let out = Matrix { address: a.out, stride: i64::from(a.columns) };

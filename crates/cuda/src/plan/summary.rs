@@ -74,6 +74,7 @@ fn name(kernel: Kernel) -> &'static str {
         Kernel::Permute => "permute",
         Kernel::Cast => "cast",
         Kernel::Euler(_) => "euler",
+        Kernel::Resample => "resample",
     }
 }
 

@@ -33,6 +33,9 @@ fn arguments_have_the_layout_of_the_kernels() {
         GatherArguments: table, y, index, bytes, rows, entries;
         PermuteArguments: x, y, strides, dims, size;
         CastArguments: x, y, rows, columns, from, to;
+        ResampleStep: width, height, left, top, out_width, out_height, column_taps, row_taps, column_first, column_weights, row_first,
+            row_weights, sums, column_bits, row_bits, scale;
+        ResampleArguments: slots, between, pixels, images, width, height, step;
         EulerArguments: actions, velocity, dt, strength, out, rows, columns;
     };
     assert_eq!(here, vla_cuda_emulator::layouts());

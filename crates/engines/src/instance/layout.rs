@@ -2,7 +2,9 @@
 
 use super::BufferSpec;
 use crate::Error;
+use crate::frames::{FrameBuffers, FrameSlots};
 use crate::graph::{Graph, Symbols, TensorOrigin, resolve};
+use vla_base::tensor::DType;
 
 /// Dimensions and buffers of the tensors of an instance.
 pub(super) struct Layout {
@@ -10,11 +12,19 @@ pub(super) struct Layout {
     pub dims: Vec<Vec<usize>>,
     /// For each tensor: its buffer in the workspace, or one for each iteration for constants.
     pub buffers: Vec<Vec<usize>>,
+    /// Inputs that may be given as frames: the tensor, and its buffers.
+    pub frames: Vec<(usize, FrameBuffers)>,
 }
 
 impl Layout {
-    pub(crate) fn new(graph: &Graph, symbols: &Symbols, iterations: u32) -> Result<(Self, Vec<BufferSpec>), Error> {
-        let mut layout = Self { dims: Vec::new(), buffers: Vec::new() };
+    /// `frames`: host tensors that may be given as frames.
+    pub(crate) fn new(
+        graph: &Graph,
+        symbols: &Symbols,
+        iterations: u32,
+        frames: &[usize],
+    ) -> Result<(Self, Vec<BufferSpec>), Error> {
+        let mut layout = Self { dims: Vec::new(), buffers: Vec::new(), frames: Vec::new() };
         let mut specs = Vec::new();
         for tensor in &graph.tensors {
             let dims = resolve(&tensor.spec, symbols)?;
@@ -29,7 +39,25 @@ impl Layout {
             let buffer = layout.buffer(graph, result, (iterations as usize).saturating_sub(1));
             specs[buffer].download = true;
         }
+        for &tensor in frames {
+            let [images, _, height, width] = layout.dims[tensor][..] else { continue };
+            let (pixels, size) = (layout.buffers[tensor][0], [width, height]);
+            specs[pixels].upload = false;
+            let slots = FrameSlots::words(images, size);
+            layout
+                .frames
+                .push((tensor, FrameBuffers { images, size, slots: specs.len(), between: specs.len() + 1, pixels }));
+            let (upload, download) = (true, false);
+            specs.push(BufferSpec { dtype: DType::F32, dims: vec![slots], upload, download });
+            let between = images * 3 * width * height;
+            specs.push(BufferSpec { dtype: DType::F32, dims: vec![between], upload: false, download });
+        }
         Ok((layout, specs))
+    }
+
+    /// Buffers of a tensor that may be given as frames.
+    pub(crate) fn frames_of(&self, tensor: usize) -> Option<&FrameBuffers> {
+        self.frames.iter().find(|(of, _)| *of == tensor).map(|(_, buffers)| buffers)
     }
 
     /// Buffer of a tensor in an iteration. Constants have one for each iteration. A loop-carried output and its target swap

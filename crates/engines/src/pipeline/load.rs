@@ -59,7 +59,17 @@ impl<B: Backend> Pipeline<B> {
         let graph = connect(&backend, stages, &loaded.by_position(), host, &verified)?;
         let tables = Tables::read(&graph)?;
         let engines = loaded.in_run_order();
-        Ok(Self { instances: Vec::new(), engines, graph, tables, reports, plan, admission, backend })
+        Ok(Self {
+            instances: Vec::new(),
+            engines,
+            graph,
+            tables,
+            reports,
+            plan,
+            admission,
+            frames: Vec::new(),
+            backend,
+        })
     }
 }
 

@@ -10,10 +10,13 @@ use crate::processor::ImageTransformSpec;
 use crate::{Error, frames};
 use vla_base::sys::pool::Pool;
 use vla_base::tensor::{DType, Data, HostTensor};
+use vla_engines::frames::FrameSlot;
 use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 
+mod pieces;
 mod work;
 
+use pieces::{Piece, Pieces};
 use work::Work;
 
 /// Value of a black pixel after normalisation.
@@ -39,6 +42,36 @@ pub enum Frame<'f> {
 impl<'f> From<Option<&'f CameraSample>> for Frame<'f> {
     fn from(sample: Option<&'f CameraSample>) -> Self {
         sample.map_or(Self::Black, Self::Sample)
+    }
+}
+
+/// Where an image is put.
+#[derive(Debug)]
+pub enum Place<'p> {
+    /// `[3, height, width]` values in [-1, 1].
+    Pixels(&'p mut [f32]),
+    /// The slot of a device that makes pixels of a frame. It gets the frame where it has room, and pixels else.
+    Slot(FrameSlot<'p>),
+}
+
+impl<'p> From<&'p mut [f32]> for Place<'p> {
+    fn from(pixels: &'p mut [f32]) -> Self {
+        Self::Pixels(pixels)
+    }
+}
+
+impl<'p> From<FrameSlot<'p>> for Place<'p> {
+    fn from(slot: FrameSlot<'p>) -> Self {
+        Self::Slot(slot)
+    }
+}
+
+impl<'p> Place<'p> {
+    fn into_pixels(self) -> &'p mut [f32] {
+        match self {
+            Self::Pixels(pixels) => pixels,
+            Self::Slot(slot) => slot.into_pixels(),
+        }
     }
 }
 
@@ -104,23 +137,22 @@ impl FrameEncoder {
         self.pool.threads()
     }
 
-    /// Encodes one frame for each image of `range`, in their order. `values` has the place of each image, `[3, height, width]`
-    /// values in [-1, 1].
+    /// Encodes one frame for each image of `range`, in their order. `places` has the place of each image.
     ///
     /// # Errors
     /// [`Error::Camera`] of the first image whose frame cannot be used; all others are encoded.
-    pub fn encode<'f, 'v>(
+    pub fn encode<'f, 'p, P: Into<Place<'p>>>(
         &mut self,
         range: Range<usize>,
         frames: impl Iterator<Item = Frame<'f>> + Send,
-        values: impl Iterator<Item = &'v mut [f32]> + Send,
+        places: impl Iterator<Item = P> + Send,
     ) -> Result<(), Error> {
         let images = self.images.get_mut(range).unwrap_or_default();
         // One thread, or one for each image: nothing is gained by handing over.
         let threads = self.pool.threads();
         let hands_over = threads > 1 && threads != images.len();
-        let jobs = images.iter_mut().zip(frames).zip(values);
-        let work = Work::new(jobs.map(|((image, frame), values)| Job { image, frame, values }), hands_over);
+        let jobs = images.iter_mut().zip(frames).zip(places);
+        let work = Work::new(jobs.map(|((image, frame), place)| Job { image, frame, place: place.into() }), hands_over);
         self.pool.run(&|| work.help());
         drop(work);
         let errors = images.iter_mut().map(|image| {
@@ -187,25 +219,25 @@ fn bands(images: usize, rows: usize, threads: usize) -> usize {
 struct Job<'j> {
     image: &'j mut Image,
     frame: Frame<'j>,
-    values: &'j mut [f32],
+    place: Place<'j>,
 }
 
 impl<'j> Job<'j> {
     /// Decodes and checks the frame; its bands are left to do. `None` where there are none: the image is black, or its frame is
     /// refused.
     fn open(self) -> Option<Pieces<'j>> {
-        let Self { image, frame, values } = self;
+        let Self { image, frame, place } = self;
         let Image { camera, decoder, size, bands, error } = image;
         *error = None;
         let pixels = match frame {
             Frame::Black => {
-                values.fill(BLACK);
+                place.into_pixels().fill(BLACK);
                 return None;
             }
             Frame::Pixels(pixels) => Ok(pixels),
             Frame::Sample(sample) => pixels_of(sample, decoder).map_err(|error| error.to_string()),
         };
-        let opened = pixels.and_then(|pixels| Pieces::new(camera, pixels, *size, bands, values));
+        let opened = pixels.and_then(|pixels| Pieces::new(camera, pixels, *size, bands, place));
         opened.map_err(|reason| *error = Some(failure(camera, reason))).ok()
     }
 }
@@ -219,66 +251,6 @@ fn pixels_of<'j>(sample: &'j CameraSample, decoder: &'j mut FrameDecoder) -> Res
     match sample.options.exif {
         Exif::Ignore => decoder.decode(&image),
         Exif::Apply => decoder.decode_upright(&image),
-    }
-}
-
-/// The bands of an opened frame that are left to do.
-struct Pieces<'j> {
-    camera: &'j str,
-    pixels: Pixels<'j>,
-    bands: std::slice::IterMut<'j, Band>,
-    /// Places of the rows that are left: red, green and blue.
-    planes: [&'j mut [f32]; CHANNELS],
-    width: usize,
-}
-
-impl<'j> Pieces<'j> {
-    /// Refuses pixels that do not become an image of `size`.
-    fn new(
-        camera: &'j str,
-        pixels: Pixels<'j>,
-        size: Size,
-        bands: &'j mut [Band],
-        values: &'j mut [f32],
-    ) -> Result<Self, String> {
-        if let Some(band) = bands.first() {
-            frames::expect(&band.transform, size, pixels.width, pixels.height)?;
-        }
-        let plane = size.width * size.height;
-        if values.len() != CHANNELS * plane {
-            return Err(format!("an image of {} values has place for {}", CHANNELS * plane, values.len()));
-        }
-        let (red, rest) = values.split_at_mut(plane);
-        let (green, blue) = rest.split_at_mut(plane);
-        Ok(Self { camera, pixels, bands: bands.iter_mut(), planes: [red, green, blue], width: size.width })
-    }
-}
-
-impl<'j> Iterator for Pieces<'j> {
-    type Item = Piece<'j>;
-
-    fn next(&mut self) -> Option<Piece<'j>> {
-        let band = self.bands.next()?;
-        let samples = band.rows.len() * self.width;
-        let planes = self.planes.each_mut().map(|plane| plane.split_off_mut(..samples).unwrap_or_default());
-        Some(Piece { camera: self.camera, pixels: self.pixels, band, planes })
-    }
-}
-
-/// The work on one band.
-struct Piece<'j> {
-    camera: &'j str,
-    pixels: Pixels<'j>,
-    band: &'j mut Band,
-    planes: [&'j mut [f32]; CHANNELS],
-}
-
-impl Piece<'_> {
-    /// Resamples and normalises the rows.
-    fn convert(self) {
-        let Self { camera, pixels, band: Band { rows, transform, error }, planes } = self;
-        let converted = transform.apply_rows(&pixels, rows.clone(), planes);
-        *error = converted.err().map(|error| failure(camera, error.to_string()));
     }
 }
 

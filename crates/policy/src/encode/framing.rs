@@ -3,6 +3,7 @@
 use super::resize::{AreaResize, CHANNELS, Filter, FilterResize, FilterRows, Rows, Size, Window};
 use crate::processor::Framing;
 use vla_base::sys::simd::Simd;
+use vla_engines::frames::Resize;
 
 /// Both resizes, planned for one size of frames.
 #[derive(Clone, Debug)]
@@ -34,6 +35,29 @@ impl FramingPlan {
                 let second = FilterResize::plan(crop.size, grown, Filter::TORCHVISION_BILINEAR)?;
                 let [first, second] = [first, second].map(|plan| Box::new(plan.with_simd(simd)));
                 Self::Bilinear { first, crop, second }
+            }
+        })
+    }
+
+    /// The same for a device.
+    pub(crate) fn describe(
+        framing: &Framing,
+        picture: Size,
+        resized: Size,
+        crop: Window,
+        grown: Size,
+    ) -> Option<[Resize; 2]> {
+        Some(match framing {
+            Framing::ShortestEdge { .. } => [
+                AreaResize::describe(picture, resized, crop)?,
+                AreaResize::describe(crop.size, grown, Window::full(grown))?,
+            ],
+            Framing::Stretched { .. } => {
+                let first = FilterResize::describe(picture, resized, Filter::TORCHVISION_BILINEAR)?;
+                let second = FilterResize::describe(crop.size, grown, Filter::TORCHVISION_BILINEAR)?;
+                let before = |pixels: usize| i32::try_from(pixels).map_or(0, |pixels| -pixels);
+                let (input, offset) = ([resized.width, resized.height], [before(crop.x), before(crop.y)]);
+                [first, Resize { input, offset, ..second }]
             }
         })
     }

@@ -2,6 +2,7 @@
 //! letterboxes, shortest edge to a fixed length, centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to
 //! the family's multiples (bicubic of its library), and `(u8 - 127.5) / 127.5` with channels first.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::EncodeError;
@@ -10,6 +11,7 @@ use super::letterbox::{self, Padding};
 use super::resize::{CHANNELS, FilterResize, FilterRows, Rows, Size, Window};
 use crate::processor::{Framing, ImageTransformSpec};
 use vla_base::sys::simd::Simd;
+use vla_engines::frames::FrameTransform;
 use vla_messages::Pixels;
 
 /// Greatest ratio of the sides that the vendor's smart resize takes.
@@ -33,6 +35,8 @@ struct ResizePlan {
     framing: FramingPlan,
     last: FilterResize,
     padding: Padding,
+    /// The same for a device, once it was asked for.
+    on_device: OnceCell<Option<FrameTransform>>,
 }
 
 impl EvalTransform {
@@ -125,6 +129,16 @@ impl EvalTransform {
         Ok(size)
     }
 
+    /// The transform of frames of `width` by `height` as a device carries it out, to the same bits; `None` where none can.
+    ///
+    /// # Errors
+    /// As [`Self::output_size`].
+    pub fn on_device(&mut self, width: usize, height: usize) -> Result<Option<&FrameTransform>, EncodeError> {
+        let index = self.planned(Size { width, height })?;
+        let plan = &self.plans[index];
+        Ok(plan.on_device.get_or_init(|| plan.describe(&self.spec)).as_ref())
+    }
+
     /// Index of the plan for frames of `input`.
     fn planned(&mut self, input: Size) -> Result<usize, EncodeError> {
         if let Some(index) = self.plans.iter().position(|plan| plan.input == input) {
@@ -147,7 +161,18 @@ impl ResizePlan {
         let planned = framing.zip(last);
         let (framing, last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
         let last = last.with_simd(simd);
-        Ok(Self { input, framing, last, padding: Padding::plan(input, sizes.picture) })
+        let (padding, on_device) = (Padding::plan(input, sizes.picture), OnceCell::new());
+        Ok(Self { input, framing, last, padding, on_device })
+    }
+
+    /// As a device takes it.
+    fn describe(&self, spec: &ImageTransformSpec) -> Option<FrameTransform> {
+        let Sizes { picture, resized, crop, grown, output } = sizes(spec, self.input).ok()?;
+        let [mut first, second] = FramingPlan::describe(&spec.framing, picture, resized, crop, grown)?;
+        let last = FilterResize::describe(grown, output, spec.smart_resize.filter)?;
+        first.input = [self.input.width, self.input.height];
+        first.offset = self.padding.offset().map(|rim| i32::try_from(rim).unwrap_or_default());
+        FrameTransform::new(&[first, second, last])
     }
 
     fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> FilterRows<'p, impl Rows> {

@@ -35,6 +35,11 @@ impl Padding {
         }
     }
 
+    /// Left and upper rim.
+    pub(crate) fn offset(&self) -> [usize; 2] {
+        [self.left, self.top]
+    }
+
     /// The rows of the picture with `frame` in it.
     pub(crate) fn over<'p, 'f>(&'p mut self, frame: &'p Pixels<'f>) -> PaddedFrame<'p, 'f> {
         PaddedFrame { frame, padding: self }

@@ -9,6 +9,8 @@
 //! Loops run over contiguous samples in the number formats of the recipes, so that the compiler vectorises them, on every
 //! machine; on x86-64 they are there a second time for AVX2 ([`Simd`](vla_base::sys::simd::Simd)).
 
+use vla_engines::frames::Axis;
+
 mod area;
 mod enlarge;
 mod filter;
@@ -81,6 +83,16 @@ impl Rows for Packed<'_> {
     fn row(&mut self, y: usize) -> &[u8] {
         &self.data[y * self.width * CHANNELS..][..self.width * CHANNELS]
     }
+}
+
+/// `count` pixels of an axis from `first` on, as they are.
+fn copied(first: usize, count: usize) -> Axis {
+    axis((first..first + count).collect::<Vec<_>>().as_slice(), 1, vec![1; count])
+}
+
+/// An axis as a device takes it.
+fn axis(first: &[usize], taps: usize, weights: Vec<u32>) -> Axis {
+    Axis { first: first.iter().map(|&pixel| i32::try_from(pixel).unwrap_or(i32::MAX)).collect(), taps, weights }
 }
 
 /// Samples that loops over runs take at once. Runs are rounded up to a multiple of it: what is written behind a run's end

@@ -6,6 +6,7 @@ use super::*;
 use crate::family::N1D6;
 use crate::observation::{FrameOptions, Transport};
 use vla_base::time::Stamp;
+use vla_engines::frames::{FrameSlots, TABLE_WORDS};
 use vla_engines::{BoundInput, StageOutput, StageReport, StageTime, Symbols};
 use vla_messages::{HeaderView, write};
 
@@ -15,7 +16,12 @@ const NORMAL: [usize; 2] = [252, 336];
 const WIDE: [usize; 2] = [252, 448];
 
 /// Keeps what is written to its inputs.
-struct Buffers(BTreeMap<String, Vec<f32>>);
+#[derive(Default)]
+struct Buffers {
+    pixels: BTreeMap<String, Vec<f32>>,
+    /// In place of them, where the pipeline takes frames: memory of slots, and the size of an image.
+    slots: BTreeMap<String, (Vec<f32>, [usize; 2])>,
+}
 
 impl Inference for Buffers {
     fn kind(&self) -> &'static str {
@@ -28,12 +34,21 @@ impl Inference for Buffers {
 
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), vla_engines::Error> {
         let values = tensor.as_f32().expect("pixels are f32").to_vec();
-        self.0.insert(name.to_owned(), values);
+        self.pixels.insert(name.to_owned(), values);
         Ok(())
     }
 
     fn input_buffer_mut(&mut self, name: &str) -> Option<&mut [f32]> {
-        self.0.get_mut(name).map(Vec::as_mut_slice)
+        self.pixels.get_mut(name).map(Vec::as_mut_slice)
+    }
+
+    fn accept_frames(&mut self, name: &str) -> bool {
+        self.slots.contains_key(name)
+    }
+
+    fn frames_mut(&mut self, name: &str) -> Option<FrameSlots<'_>> {
+        let (memory, size) = self.slots.get_mut(name)?;
+        Some(FrameSlots::new(memory, *size))
     }
 
     fn execute(&mut self, _: &mut [StageTime]) -> Result<(), vla_engines::Error> {
@@ -90,7 +105,7 @@ fn greys(
         let sides = tensor.dims.iter().map(|dim| if let Dim::Fixed(n) = dim { *n } else { 0 });
         (tensor.name.clone(), vec![f32::NAN; sides.product()])
     });
-    let mut buffers = Buffers(lengths.collect());
+    let mut buffers = Buffers { pixels: lengths.collect(), ..Buffers::default() };
     for _ in 0..2 {
         views.encode(observed, &mut buffers)?;
     }
@@ -99,7 +114,7 @@ fn greys(
         (image[0] * 127.5 + 127.5).round() as u8
     };
     let images = |tensor: &TensorSpec| {
-        let values = &buffers.0[&tensor.name];
+        let values = &buffers.pixels[&tensor.name];
         let Dim::Fixed(images) = tensor.dims[0] else { panic!("fixed") };
         values.chunks_exact(values.len() / images).map(grey).collect()
     };
@@ -168,5 +183,48 @@ fn every_camera_needs_one_tensor() {
     for tensors in [vec![spec("pixels.a", 1, NORMAL)], vec![spec("pixels", 2, NORMAL), spec("pixels.b", 1, NORMAL)]] {
         let found = greys((&["a", "b"], &[], 1, 1), &tensors, &Observation::default());
         assert!(matches!(&found, Err(Error::NoPixels { .. })), "{found:?}");
+    }
+}
+
+#[test]
+fn a_pipeline_that_takes_frames_gets_those_that_are_no_larger_than_their_pixels() {
+    let frame = |grey, size| sample(grey, size);
+    let [height, width] = NORMAL;
+    let image = 3 * width * height;
+    for threads in [1, 2, 3, 8] {
+        let cameras = ["a", "b", "c"].map(str::to_owned);
+        let options = ViewOptions { cameras: &cameras, blank: &cameras[2..], times: 1, transform: &TRANSFORM, threads };
+        let mut views = Views::new(options, &[spec("pixels", 3, NORMAL)]).expect("views");
+        let slots = (vec![f32::NAN; FrameSlots::words(3, [width, height])], [width, height]);
+        let mut buffers = Buffers { slots: [("pixels".to_owned(), slots)].into(), ..Buffers::default() };
+        views.offer_frames(&mut buffers);
+        // The first two change places.
+        for sizes in [[(640, 480), (1280, 960)], [(1280, 960), (640, 480)], [(640, 480), (320, 240)]] {
+            let observed =
+                Observation { cameras: vec![frame(17, sizes[0]), frame(34, sizes[1])], ..Observation::default() };
+            views.encode(&observed, &mut buffers).expect("encodes");
+            let memory = &buffers.slots["pixels"].0;
+            for (at, (size, grey)) in sizes.into_iter().zip([17_u8, 34]).enumerate() {
+                let slot = &memory[3 * TABLE_WORDS + at * image..][..image];
+                let steps = memory[at * TABLE_WORDS].to_bits();
+                let bytes = (3 * size.0 * size.1) as usize;
+                if bytes <= 4 * image {
+                    assert_eq!(steps, 3, "a frame of {size:?}");
+                    assert!(
+                        bytemuck::cast_slice::<f32, u8>(slot)[..bytes].iter().all(|&byte| byte == grey),
+                        "{size:?}"
+                    );
+                } else {
+                    assert_eq!(steps, 0, "pixels of {size:?}");
+                    assert!(slot.iter().all(|&value| value == (f32::from(grey) - 127.5) / 127.5), "{size:?}");
+                }
+            }
+            assert_eq!(memory[2 * TABLE_WORDS].to_bits(), 0);
+            assert!(
+                memory[3 * TABLE_WORDS + 2 * image..].iter().all(|&value| value == -1.0),
+                "the blank view is black"
+            );
+        }
+        views.encode_zeros(&mut buffers).expect("zeros, which no frame becomes");
     }
 }

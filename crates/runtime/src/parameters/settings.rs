@@ -45,6 +45,8 @@ pub struct Settings {
     pub enable_topic: Option<String>,
     /// Threads that encode camera frames; 0: chosen by their number and that of the CPU cores.
     pub encode_threads: usize,
+    /// Frames are resampled by the GPU, where the engine kind does that.
+    pub encode_on_gpu: bool,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
     /// State keys that poses give, in the policy's order.

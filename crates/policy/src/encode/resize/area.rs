@@ -3,8 +3,35 @@
 use super::enlarge::Enlarge;
 use super::reduce::Reduce;
 use super::shrink::Shrink;
-use super::{CHANNELS, Rows, Size, Window};
+use super::{CHANNELS, Rows, Size, Window, copied};
 use vla_base::sys::simd::{Kernel, Simd};
+use vla_engines::frames::{Resize, Sums};
+
+/// Which recipe.
+enum Choice {
+    Copy,
+    Reduce,
+    Shrink,
+    Enlarge,
+}
+
+impl Choice {
+    fn of(input: Size, output: Size, window: Window) -> Option<Self> {
+        if input.width == 0 || input.height == 0 || !window.fits(output) {
+            return None;
+        }
+        let whole = input.width.is_multiple_of(output.width) && input.height.is_multiple_of(output.height);
+        if input == output {
+            Some(Self::Copy)
+        } else if output.width <= input.width && output.height <= input.height {
+            Some(if whole { Self::Reduce } else { Self::Shrink })
+        } else if output.width >= input.width && output.height >= input.height {
+            Some(Self::Enlarge)
+        } else {
+            None
+        }
+    }
+}
 
 /// A planned `cv2.resize(..., interpolation=cv2.INTER_AREA)` of one pair of sizes, of which a window is wanted.
 #[derive(Clone, Debug)]
@@ -31,23 +58,25 @@ impl AreaResize {
     /// window does not lie in the output, or when one axis grows and the other shrinks (a case that no transform here
     /// has, and for which no recipe is established).
     pub fn plan(input: Size, output: Size, window: Window) -> Option<Self> {
-        if input.width == 0 || input.height == 0 || !window.fits(output) {
-            return None;
-        }
-        let recipe = if input == output {
-            Recipe::Copy
-        } else if output.width <= input.width && output.height <= input.height {
-            if input.width.is_multiple_of(output.width) && input.height.is_multiple_of(output.height) {
-                Recipe::Reduce(Reduce::plan(input, output, window))
-            } else {
-                Recipe::Shrink(Shrink::plan(input, output, window))
-            }
-        } else if output.width >= input.width && output.height >= input.height {
-            Recipe::Enlarge(Enlarge::plan(input, output, window))
-        } else {
-            return None;
+        let recipe = match Choice::of(input, output, window)? {
+            Choice::Copy => Recipe::Copy,
+            Choice::Reduce => Recipe::Reduce(Reduce::plan(input, output, window)),
+            Choice::Shrink => Recipe::Shrink(Shrink::plan(input, output, window)),
+            Choice::Enlarge => Recipe::Enlarge(Enlarge::plan(input, output, window)),
         };
         Some(Self { window, recipe, simd: Simd::widest() })
+    }
+
+    /// The same for a device; `None` as [`Self::plan`], and for blocks whose sums have no exact place in single precision.
+    pub fn describe(input: Size, output: Size, window: Window) -> Option<Resize> {
+        let Window { x, y, size } = window;
+        let ([columns, rows], sums) = match Choice::of(input, output, window)? {
+            Choice::Copy => ([copied(x, size.width), copied(y, size.height)], Sums::Fixed { columns: 0, rows: 0 }),
+            Choice::Reduce => Reduce::describe(input, output, window)?,
+            Choice::Shrink => (Shrink::describe(input, output, window), Sums::Single { scale: 1.0 }),
+            Choice::Enlarge => (Enlarge::describe(input, output, window), Sums::Linear),
+        };
+        Some(Resize { input: [input.width, input.height], offset: [0, 0], columns, rows, sums })
     }
 
     /// The same with other instructions than the widest of this machine. The result is the same.

@@ -1,7 +1,8 @@
 //! Enlarging with `INTER_AREA`: linear between two neighbours, but a destination pixel inside one source pixel takes
 //! that pixel alone. 11-bit fixed point, columns first.
 
-use super::{CHANNELS, LANES, Ring, Rows, Run, Size, Window, runs};
+use super::{CHANNELS, LANES, Ring, Rows, Run, Size, Window, axis, runs};
+use vla_engines::frames::Axis;
 
 /// One source position an output pixel: `index` and its right neighbour, by `weights` (of 2048).
 #[derive(Clone, Debug)]
@@ -55,6 +56,15 @@ impl Enlarge {
             across: Ring::new(2, samples + LANES, 0),
             out: vec![0; samples],
         }
+    }
+
+    /// Both axes for a device.
+    pub(crate) fn describe(input: Size, output: Size, window: Window) -> [Axis; 2] {
+        let columns = Pairs::plan(input.width, output.width, window.x, window.size.width);
+        let rows = Pairs::plan(input.height, output.height, window.y, window.size.height);
+        let fixed = |weight: i16| i32::from(weight).cast_unsigned();
+        [columns, rows]
+            .map(|Pairs { index, weights }| axis(&index, 2, weights.into_iter().flatten().map(fixed).collect()))
     }
 
     /// Forgets the image before.

@@ -5,6 +5,7 @@
 
 use super::{CHANNELS, Rows, Size};
 use vla_base::sys::simd::{Kernel, Simd};
+use vla_engines::frames::{Resize, Sums};
 
 mod passes;
 mod taps;
@@ -78,6 +79,21 @@ impl FilterResize {
         };
         let samples = output.width * CHANNELS;
         Some(Self { output, passes, planes: vec![0; samples], out: vec![0; samples], simd: Simd::widest() })
+    }
+
+    /// The same for a device; `None` as [`Self::plan`].
+    pub fn describe(input: Size, output: Size, filter: Filter) -> Option<Resize> {
+        if [input.width, input.height, output.width, output.height].contains(&0) {
+            return None;
+        }
+        let of = |from: usize, to: usize| match filter.precision {
+            Precision::Bits22 => taps::describe::<i32>(from, to, filter),
+            Precision::Fit16 => taps::describe::<i16>(from, to, filter),
+        };
+        let ((columns, column_bits), (rows, row_bits)) =
+            (of(input.width, output.width), of(input.height, output.height));
+        let sums = Sums::Fixed { columns: column_bits, rows: row_bits };
+        Some(Resize { input: [input.width, input.height], offset: [0, 0], columns, rows, sums })
     }
 
     /// The same with other instructions than the widest of this machine. The result is the same.

@@ -1,6 +1,7 @@
 //! Shrinking by whole numbers: sums over blocks.
 
-use super::{CHANNELS, Rows, Size, Window, round_half_even};
+use super::{CHANNELS, Rows, Size, Window, axis, round_half_even};
+use vla_engines::frames::{Axis, Sums};
 
 #[derive(Clone, Debug)]
 pub(super) struct Reduce {
@@ -20,6 +21,19 @@ impl Reduce {
         let (columns, rows) = (input.width / output.width, input.height / output.height);
         let samples = window.size.width * CHANNELS;
         Self { columns, rows, x: window.x, y: window.y, sums: vec![0; samples * columns], out: vec![0; samples] }
+    }
+
+    /// Both axes for a device. `None` where a sum has no exact place in single precision.
+    pub(crate) fn describe(input: Size, output: Size, window: Window) -> Option<([Axis; 2], Sums)> {
+        let (columns, rows) = (input.width / output.width, input.height / output.height);
+        let blocks = |each: usize, from: usize, count: usize| {
+            let first: Vec<usize> = (from..from + count).map(|block| block * each).collect();
+            axis(&first, each, vec![1.0_f32.to_bits(); count * each])
+        };
+        let axes = [blocks(columns, window.x, window.size.width), blocks(rows, window.y, window.size.height)];
+        let scale = 1.0 / (columns * rows) as f32;
+        let sums = if (columns, rows) == (2, 2) { Sums::HalvesUp { scale } } else { Sums::Single { scale } };
+        (255 * columns * rows < 1 << 24).then_some((axes, sums))
     }
 
     #[inline(always)]

@@ -5,7 +5,8 @@
 //! them left to sum along. That rounds otherwise than OpenCV does, by no more than a known bound ([`doubt`]). The few
 //! sums that lie so close to a rounding boundary that it could matter are taken again in OpenCV's order.
 
-use super::{CHANNELS, ROUNDING, Ring, Rows, Size, Window, round_half_even};
+use super::{CHANNELS, ROUNDING, Ring, Rows, Size, Window, axis, round_half_even};
+use vla_engines::frames::Axis;
 
 /// Samples among which the doubtful are looked for one by one.
 const BLOCK: usize = 64;
@@ -61,6 +62,14 @@ impl Shrink {
             out: vec![0; samples],
             rows,
         }
+    }
+
+    /// Both axes for a device, which adds in OpenCV's order.
+    pub(crate) fn describe(input: Size, output: Size, window: Window) -> [Axis; 2] {
+        let columns = Cells::plan(input.width, output.width, window.x, window.size.width);
+        let rows = Cells::plan(input.height, output.height, window.y, window.size.height);
+        [columns, rows]
+            .map(|Cells { first, taps, weights }| axis(&first, taps, weights.into_iter().map(f32::to_bits).collect()))
     }
 
     /// Forgets the image before.

@@ -32,6 +32,14 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
 )
 .fixed();
 
+pub(crate) const ENCODE_ON_GPU: Param<bool> = Param::flag(
+    "encode.on_gpu",
+    false,
+    "Copy decoded frames to the GPU as bytes and resample them there, to the same bits (cuda). A frame with more bytes than its pixels take \
+     in single precision (four times as many pixels as the network reads) is resampled by the CPU all the same.",
+)
+.fixed();
+
 pub(crate) const CUDA_GRAPH: Param<bool> = Param::flag(
     "engine.cuda_graph",
     true,

@@ -1,6 +1,8 @@
 //! Weights of one axis.
 
+use super::super::{axis, copied};
 use super::{Curve, Filter, Precision};
+use vla_engines::frames::Axis;
 
 /// A weight in fixed point.
 pub(super) trait Weight: Copy + Default + Into<i32> {
@@ -71,6 +73,15 @@ impl<W: Weight> Taps<W> {
         let used = weights.iter().rposition(|&weight| weight.into() != 0).map_or(0, |last| last + 1);
         (self.first[d], &weights[..used])
     }
+}
+
+/// The axis for a device, and the bits of its weights.
+pub(super) fn describe<W: Weight>(input: usize, output: usize, filter: Filter) -> (Axis, u32) {
+    let Taps { unchanged, first, taps, precision, weights } = Taps::<W>::plan(input, output, filter);
+    if unchanged {
+        return (copied(0, output), 0);
+    }
+    (axis(&first, taps, weights.into_iter().map(|weight| weight.into().cast_unsigned()).collect()), precision)
 }
 
 impl Curve {

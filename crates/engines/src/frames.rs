@@ -1,0 +1,363 @@
+//! Camera frames that a device makes pixels of, in place of the host: what it is told, and where frames are put.
+//!
+//! An input of pixels, `[images, 3, height, width]` in single precision, has a *slot* an image in memory that is uploaded: a table of
+//! [`TABLE_WORDS`] words, and as many bytes as the image's pixels take. The slot holds either the pixels, or a frame of 8-bit RGB with a
+//! [`FrameTransform`] in its table. A pass begins with a kernel that makes the pixels of either. So the host may choose anew for each
+//! frame, and what is uploaded has the size that it would have without.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Words of the table of a slot.
+pub const TABLE_WORDS: usize = 16 << 10;
+/// Most resizes of a transform.
+pub const MOST_STEPS: usize = 3;
+/// Channels: red, green, blue.
+const CHANNELS: usize = 3;
+
+/// One axis of a resize: what each output pixel takes from the picture.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Axis {
+    /// First pixel of the picture, one an output pixel.
+    pub first: Vec<i32>,
+    /// Consecutive pixels that are weighted.
+    pub taps: usize,
+    /// `[output, taps]`: bits of single-precision or of signed integers, as [`Sums`] says.
+    pub weights: Vec<u32>,
+}
+
+/// How weighted pixels become an 8-bit value: first along columns for each row, then along rows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Sums {
+    /// Weights and sums in single precision, added in the order of the taps without fused operations; times `scale`, to the nearest
+    /// integer, halves to the even one. OpenCV's `INTER_AREA`, shrinking.
+    Single {
+        /// Of the sum.
+        scale: f32,
+    },
+    /// The same of whole numbers, with halves rounded up.
+    HalvesUp {
+        /// Of the sum.
+        scale: f32,
+    },
+    /// Integers with so many bits after the binary point; each axis is rounded and clamped to 8 bits. Pillow and torchvision.
+    Fixed {
+        /// Bits of weights along columns.
+        columns: u32,
+        /// Bits of weights along rows.
+        rows: u32,
+    },
+    /// Two taps of 11 bits, rounded as OpenCV's `INTER_AREA` does it, enlarging.
+    Linear,
+}
+
+/// One resize of an 8-bit RGB image.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resize {
+    /// Width and height of the input.
+    pub input: [usize; 2],
+    /// Where the input's first pixel lies in the picture that is resized. Outside of the input the picture is black.
+    pub offset: [i32; 2],
+    /// Along columns.
+    pub columns: Axis,
+    /// Along rows.
+    pub rows: Axis,
+    /// How they are added.
+    pub sums: Sums,
+}
+
+impl Resize {
+    /// Width and height of the result.
+    pub fn output(&self) -> [usize; 2] {
+        [self.columns.first.len(), self.rows.first.len()]
+    }
+}
+
+/// One step in a table, of [`MOST_STEPS`] from word 8 on: `ResampleStep` of the kernel. Places are words of the table.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct ResampleStep {
+    pub width: i32,
+    pub height: i32,
+    pub left: i32,
+    pub top: i32,
+    pub out_width: i32,
+    pub out_height: i32,
+    pub column_taps: i32,
+    pub row_taps: i32,
+    pub column_first: i32,
+    pub column_weights: i32,
+    pub row_first: i32,
+    pub row_weights: i32,
+    /// 0: [`Sums::Single`]; 1: [`Sums::HalvesUp`]; 2: [`Sums::Fixed`]; 3: [`Sums::Linear`].
+    pub sums: i32,
+    pub column_bits: i32,
+    pub row_bits: i32,
+    pub scale: f32,
+}
+
+/// Words of a step.
+const STEP_WORDS: usize = size_of::<ResampleStep>() / 4;
+/// Word of the number of steps; 0: the slot holds pixels.
+const STEPS: usize = 0;
+/// Words of the transform's number.
+const NUMBER: [usize; 2] = [1, 2];
+/// Word of the first step.
+const FIRST_STEP: usize = 8;
+
+/// How a frame becomes pixels: resized a few times, then `(value - 127.5) / 127.5`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FrameTransform {
+    table: Vec<u32>,
+    frame_bytes: usize,
+    /// Largest image between two steps.
+    between_bytes: usize,
+    output: [usize; 2],
+}
+
+impl FrameTransform {
+    /// A transform of these steps, one after the other. `None` where a device does not take it: more than [`MOST_STEPS`] steps, a table
+    /// that is too long, or a step that does not fit the one before.
+    pub fn new(steps: &[Resize]) -> Option<Self> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let (first, last) = (steps.first()?, steps.last()?);
+        let fits = steps.windows(2).all(|pair| matches!(pair, [before, after] if before.output() == after.input));
+        if !fits || steps.len() > MOST_STEPS {
+            return None;
+        }
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let mut table = vec![0; FIRST_STEP + MOST_STEPS * STEP_WORDS];
+        table[STEPS] = steps.len() as u32;
+        (table[NUMBER[0]], table[NUMBER[1]]) = (number as u32, (number >> 32) as u32);
+        for (at, step) in steps.iter().enumerate() {
+            let packed = step.pack(&mut table)?;
+            table[FIRST_STEP + at * STEP_WORDS..][..STEP_WORDS]
+                .copy_from_slice(bytemuck::cast_slice(&[packed.words()]));
+        }
+        let bytes = |[width, height]: [usize; 2]| width * height * CHANNELS;
+        let between = steps.iter().take(steps.len() - 1).map(|step| bytes(step.output())).max();
+        (table.len() <= TABLE_WORDS).then(|| Self {
+            table,
+            frame_bytes: bytes(first.input),
+            between_bytes: between.unwrap_or(0),
+            output: last.output(),
+        })
+    }
+}
+
+impl Resize {
+    /// The step, with its axes put behind the table. `None` for sizes that are not of their axes.
+    fn pack(&self, table: &mut Vec<u32>) -> Option<ResampleStep> {
+        let small = |n: usize| i32::try_from(n).ok();
+        let mut axis = |axis: &Axis| {
+            let consistent = axis.taps > 0 && axis.weights.len() == axis.first.len() * axis.taps;
+            let first = small(table.len())?;
+            table.extend(axis.first.iter().map(|&first| first.cast_unsigned()));
+            let weights = small(table.len())?;
+            table.extend(&axis.weights);
+            consistent.then_some((first, weights))
+        };
+        let (column_first, column_weights) = axis(&self.columns)?;
+        let (row_first, row_weights) = axis(&self.rows)?;
+        let ([width, height], [left, top], [out_width, out_height]) = (self.input, self.offset, self.output());
+        let (sums, column_bits, row_bits, scale) = match self.sums {
+            Sums::Single { scale } => (0, 0, 0, scale),
+            Sums::HalvesUp { scale } => (1, 0, 0, scale),
+            Sums::Fixed { columns, rows } => (2, columns, rows, 1.0),
+            Sums::Linear => (3, 0, 0, 1.0),
+        };
+        Some(ResampleStep {
+            width: small(width)?,
+            height: small(height)?,
+            left,
+            top,
+            out_width: small(out_width)?,
+            out_height: small(out_height)?,
+            column_taps: small(self.columns.taps)?,
+            row_taps: small(self.rows.taps)?,
+            column_first,
+            column_weights,
+            row_first,
+            row_weights,
+            sums,
+            column_bits: i32::try_from(column_bits).ok()?,
+            row_bits: i32::try_from(row_bits).ok()?,
+            scale,
+        })
+    }
+}
+
+impl ResampleStep {
+    fn words(self) -> [u32; STEP_WORDS] {
+        let integers = [
+            self.width,
+            self.height,
+            self.left,
+            self.top,
+            self.out_width,
+            self.out_height,
+            self.column_taps,
+            self.row_taps,
+            self.column_first,
+            self.column_weights,
+            self.row_first,
+            self.row_weights,
+            self.sums,
+            self.column_bits,
+            self.row_bits,
+        ];
+        std::array::from_fn(|at| integers.get(at).map_or(self.scale.to_bits(), |integer| integer.cast_unsigned()))
+    }
+}
+
+/// The slots of one input of pixels.
+#[derive(Debug)]
+pub struct FrameSlots<'s> {
+    tables: &'s mut [f32],
+    pixels: &'s mut [f32],
+    size: [usize; 2],
+}
+
+impl<'s> FrameSlots<'s> {
+    /// Words of the slots of images of this width and height.
+    pub fn words(images: usize, [width, height]: [usize; 2]) -> usize {
+        images * (TABLE_WORDS + CHANNELS * width * height)
+    }
+
+    /// Slots of images of this width and height in memory of that many words: all tables, then all images.
+    pub fn new(memory: &'s mut [f32], size: [usize; 2]) -> Self {
+        let image = (CHANNELS * size[0] * size[1]).max(1);
+        let tables = memory.len() / (TABLE_WORDS + image) * TABLE_WORDS;
+        let (tables, pixels) = memory.split_at_mut(tables);
+        Self { tables, pixels, size }
+    }
+
+    /// One an image, in their order.
+    pub fn images(self) -> impl Iterator<Item = FrameSlot<'s>> {
+        let Self { tables, pixels, size } = self;
+        let image = (CHANNELS * size[0] * size[1]).max(1);
+        let slots = tables.chunks_exact_mut(TABLE_WORDS).zip(pixels.chunks_exact_mut(image));
+        slots.map(move |(table, pixels)| FrameSlot { table, pixels, size })
+    }
+
+    /// All images as pixels.
+    pub fn into_pixels(self) -> &'s mut [f32] {
+        self.tables.chunks_exact_mut(TABLE_WORDS).for_each(|table| table[STEPS] = 0.0);
+        self.pixels
+    }
+}
+
+/// The slot of one image.
+#[derive(Debug)]
+pub struct FrameSlot<'s> {
+    table: &'s mut [f32],
+    pixels: &'s mut [f32],
+    size: [usize; 2],
+}
+
+impl<'s> FrameSlot<'s> {
+    /// The image as pixels, `[3, height, width]`.
+    pub fn into_pixels(self) -> &'s mut [f32] {
+        self.table[STEPS] = 0.0;
+        self.pixels
+    }
+
+    /// The image as a frame that becomes it by `transform`: `[height, width, 3]` bytes. The slot itself where the frame does not fit, or
+    /// does not become an image of this size.
+    ///
+    /// # Errors
+    /// The slot.
+    pub fn into_frame(self, transform: &FrameTransform) -> Result<&'s mut [u8], Self> {
+        let room = size_of_val(self.pixels);
+        // Images between steps have room of half of that each.
+        if transform.output != self.size || transform.frame_bytes > room || transform.between_bytes > room / 2 {
+            return Err(self);
+        }
+        let Self { table, pixels, .. } = self;
+        let table: &mut [u32] = bytemuck::cast_slice_mut(table);
+        // The rest of a table is that of its number.
+        if table[..FIRST_STEP] != transform.table[..FIRST_STEP] {
+            table[..transform.table.len()].copy_from_slice(&transform.table);
+        }
+        Ok(&mut bytemuck::cast_slice_mut(pixels)[..transform.frame_bytes])
+    }
+}
+
+/// Buffers of an input of pixels that is made of frames: indices in the workspace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameBuffers {
+    /// Number of images.
+    pub images: usize,
+    /// Width and height of an image.
+    pub size: [usize; 2],
+    /// [`FrameSlots`], uploaded.
+    pub slots: usize,
+    /// Images between steps, `[images, 2]` of half as many bytes as an image's pixels take.
+    pub between: usize,
+    /// `[images, 3, height, width]` in single precision.
+    pub pixels: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes each `each`th pixel of an axis.
+    fn every(each: usize, output: usize) -> Axis {
+        Axis { first: (0..output).map(|at| (at * each) as i32).collect(), taps: 1, weights: vec![1; output] }
+    }
+
+    fn step([width, height]: [usize; 2], each: usize) -> Resize {
+        let (columns, rows) = (every(each, width / each), every(each, height / each));
+        let sums = Sums::Fixed { columns: 0, rows: 0 };
+        Resize { input: [width, height], offset: [0, 0], columns, rows, sums }
+    }
+
+    fn memory(images: usize) -> Vec<f32> {
+        vec![f32::NAN; FrameSlots::words(images, [8, 4])]
+    }
+
+    #[test]
+    fn a_slot_holds_pixels_or_a_frame_and_says_which() {
+        let mut memory = memory(2);
+        let transform = FrameTransform::new(&[step([16, 8], 2)]).expect("a transform");
+        let slots: Vec<FrameSlot<'_>> = FrameSlots::new(&mut memory, [8, 4]).images().collect();
+        let [first, second] = <[_; 2]>::try_from(slots).expect("two");
+        let frame = first.into_frame(&transform).expect("room");
+        assert_eq!(frame.len(), 3 * 16 * 8);
+        frame.fill(7);
+        second.into_pixels().fill(0.5);
+        let word = |at: usize| memory[at].to_bits();
+        assert_eq!([word(0), word(TABLE_WORDS)], [1, 0], "steps of each");
+        assert_eq!([word(FIRST_STEP), word(FIRST_STEP + 4), word(FIRST_STEP + 5)], [16, 8, 4], "sizes");
+        let first_of_columns = word(FIRST_STEP + 8) as usize;
+        assert_eq!([word(first_of_columns), word(first_of_columns + 7)], [0, 14]);
+        assert_eq!([word(2 * TABLE_WORDS), word(2 * TABLE_WORDS + 96)], [0x0707_0707, 0.5_f32.to_bits()]);
+        assert_eq!(FrameSlots::new(&mut memory, [8, 4]).into_pixels().len(), 2 * 96);
+        assert_eq!([memory[0].to_bits(), memory[TABLE_WORDS].to_bits()], [0, 0]);
+    }
+
+    #[test]
+    fn a_frame_that_is_too_large_or_becomes_another_image_leaves_the_slot_to_pixels() {
+        let mut memory = memory(1);
+        let refused = |memory: &mut [f32], steps: &[Resize]| {
+            let transform = FrameTransform::new(steps).expect("a transform");
+            let slot = FrameSlots::new(memory, [8, 4]).images().next().expect("one");
+            slot.into_frame(&transform).is_err()
+        };
+        assert!(!refused(&mut memory, &[step([16, 8], 2)]), "three bytes a pixel, and room for twelve");
+        assert!(refused(&mut memory, &[step([24, 12], 3)]), "larger than its pixels");
+        assert!(refused(&mut memory, &[step([8, 4], 2)]), "another size");
+        assert!(refused(&mut memory, &[step([16, 8], 1), step([16, 8], 2)]), "larger than half between steps");
+    }
+
+    #[test]
+    fn a_transform_of_steps_that_do_not_go_together_is_none() {
+        assert_eq!(FrameTransform::new(&[]), None);
+        assert_eq!(FrameTransform::new(&[step([16, 8], 2), step([16, 8], 2)]), None, "the first makes 8 x 4");
+        assert_eq!(FrameTransform::new(&[step([8, 8], 1), step([8, 8], 1), step([8, 8], 1), step([8, 8], 1)]), None);
+        assert_eq!(FrameTransform::new(&[step([4 * TABLE_WORDS, 8], 4)]), None, "a table that is too long");
+        let other = Resize { rows: Axis { taps: 2, ..every(1, 8) }, ..step([8, 8], 1) };
+        assert_eq!(FrameTransform::new(&[other]), None, "weights that are not of the taps");
+    }
+}
