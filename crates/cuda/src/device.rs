@@ -142,6 +142,14 @@ impl Device {
         self.queue.end_capture(workspace, passed)
     }
 
+    /// Waits for what was started, where passes are run so.
+    fn wait_after_each(&self) -> Result<(), Error> {
+        match self.launch {
+            Launch::WaitAfterEach => self.cuda().wait(),
+            Launch::Graph | Launch::StepByStep => Ok(()),
+        }
+    }
+
     /// Error of failed launches. A library reports a lost device like any other failure, so this asks the driver, which is not allowed
     /// during a capture.
     fn launch_error(&self, error: Error) -> Error {

@@ -4,8 +4,7 @@ mod cubins;
 mod product;
 mod tensor_product;
 
-pub(crate) use cubins::version_for;
-pub use cubins::{Capability, NoKernels, compiled, for_capability};
+pub use cubins::{Capability, NoKernels, compiled, for_capability, version_for};
 
 use crate::launch::{
     Arguments, AttentionArguments, CastArguments, DequantizeArguments, Element, ElementwiseArguments, EulerArguments,

@@ -1,9 +1,9 @@
-//! Camera frames that a device makes pixels of, in place of the host: what it is told, and where frames are put.
+//! Camera frames that a device makes pixels of, in place of the host: the transform in plain numbers, and the memory for frames.
 //!
 //! An input of pixels, `[images, 3, height, width]` in single precision, has a *slot* an image in memory that is uploaded: a table of
 //! [`TABLE_WORDS`] words, and as many bytes as the image's pixels take. The slot holds either the pixels, or a frame of 8-bit RGB with a
 //! [`FrameTransform`] in its table. A pass begins with a kernel that makes the pixels of either. So the host may choose anew for each
-//! frame, and what is uploaded has the size that it would have without.
+//! frame; what is uploaded has the size of the pixels and the tables.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -117,7 +117,7 @@ pub struct FrameTransform {
 
 impl FrameTransform {
     /// A transform of these steps, one after the other. `None` where a device does not take it: more than [`MOST_STEPS`] steps, a table
-    /// that is too long, or a step that does not fit the one before.
+    /// that is too long, a step that does not fit the one before, pixels far outside of a picture, other taps or bits than [`Sums`] takes.
     pub fn new(steps: &[Resize]) -> Option<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let (first, last) = (steps.first()?, steps.last()?);
@@ -146,9 +146,22 @@ impl FrameTransform {
 }
 
 impl Resize {
+    /// Whether the kernel's integers hold every place and shift.
+    fn is_sound(&self) -> bool {
+        const MOST: i32 = 1 << 24;
+        let near = |place: &i32| (-MOST..=MOST).contains(place);
+        let axis = |axis: &Axis| axis.first.iter().all(near) && axis.taps <= MOST as usize;
+        let sums = match self.sums {
+            Sums::Single { .. } | Sums::HalvesUp { .. } => true,
+            Sums::Fixed { columns, rows } => columns < 31 && rows < 31,
+            Sums::Linear => self.columns.taps == 2 && self.rows.taps == 2,
+        };
+        sums && axis(&self.columns) && axis(&self.rows) && self.offset.iter().all(near)
+    }
+
     /// The step, with its axes put behind the table. `None` for sizes that are not of their axes.
     fn pack(&self, table: &mut Vec<u32>) -> Option<ResampleStep> {
-        let small = |n: usize| i32::try_from(n).ok();
+        let small = |n: usize| i32::try_from(n).ok().filter(|_| self.is_sound());
         let mut axis = |axis: &Axis| {
             let consistent = axis.taps > 0 && axis.weights.len() == axis.first.len() * axis.taps;
             let first = small(table.len())?;
@@ -359,5 +372,27 @@ mod tests {
         assert_eq!(FrameTransform::new(&[step([4 * TABLE_WORDS, 8], 4)]), None, "a table that is too long");
         let other = Resize { rows: Axis { taps: 2, ..every(1, 8) }, ..step([8, 8], 1) };
         assert_eq!(FrameTransform::new(&[other]), None, "weights that are not of the taps");
+        let far = Resize { offset: [i32::MIN, 0], ..step([8, 8], 1) };
+        let wide = Resize { sums: Sums::Fixed { columns: 0, rows: 32 }, ..step([8, 8], 1) };
+        let single = Resize { sums: Sums::Linear, ..step([8, 8], 1) };
+        assert_eq!([far, wide, single].map(|step| FrameTransform::new(&[step])), [None, None, None]);
+    }
+
+    #[test]
+    fn a_table_is_that_of_the_last_frame_whatever_the_slot_held_before() {
+        let mut memory = memory(1);
+        let [halved, cut] = [step([16, 8], 2), Resize { offset: [-4, -2], ..step([8, 4], 1) }]
+            .map(|step| FrameTransform::new(&[step]).expect("a transform"));
+        for transform in [Some(&halved), Some(&cut), Some(&halved), None, Some(&halved), Some(&cut), None, Some(&cut)] {
+            let slot = FrameSlots::new(&mut memory, [8, 4]).images().next().expect("one");
+            let Some(transform) = transform else {
+                slot.into_pixels();
+                assert_eq!(memory[STEPS].to_bits(), 0);
+                continue;
+            };
+            slot.into_frame(transform).expect("room");
+            let table: Vec<u32> = memory[..transform.table.len()].iter().map(|word| word.to_bits()).collect();
+            assert_eq!(table, transform.table);
+        }
     }
 }

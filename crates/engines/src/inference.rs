@@ -70,7 +70,7 @@ pub trait Inference: Send {
     fn input_buffer_mut(&mut self, name: &str) -> Option<&mut [f32]>;
 
     /// Lets the input `name`, `[images, 3, height, width]` in single precision, be given as frames by [`Self::frames_mut`] from the next
-    /// [`Self::prepare`] on. False where this pipeline leaves that to its user.
+    /// [`Self::prepare`] on. False where the host makes the pixels.
     fn accept_frames(&mut self, _name: &str) -> bool {
         false
     }

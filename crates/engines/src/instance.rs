@@ -126,8 +126,8 @@ impl<B: Backend> Instance<B> {
         Ok(())
     }
 
-    /// Copies a host tensor in, and converts it where the network reads another type ([`HostTensor::convert_into`]). Leading
-    /// dimensions of 1 are ignored.
+    /// Copies a host tensor in, and converts it where the network reads another type ([`HostTensor::convert_into`]), but for pixels that
+    /// may be given as frames. Leading dimensions of 1 are ignored.
     pub(crate) fn write(
         &mut self,
         backend: &mut B,
@@ -150,8 +150,12 @@ impl<B: Backend> Instance<B> {
             return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
         }
         if let Some(buffers) = self.layout.frames_of(tensor) {
-            let memory = backend.input_buffer_mut(&mut self.workspace, buffers.slots);
-            let pixels = memory.map(|memory| FrameSlots::new(memory, buffers.size).into_pixels());
+            let Some(memory) = backend.input_buffer_mut(&mut self.workspace, buffers.slots) else {
+                // It lends none when waiting for the device fails, with an error that is told here.
+                backend.finish()?;
+                return Err(Error::Device { action: format!("writing '{}'", spec.name), source: "no buffer".into() });
+            };
+            let pixels = Some(FrameSlots::new(memory, buffers.size).into_pixels());
             let written = pixels.zip(host.as_f32()).filter(|(pixels, values)| pixels.len() == values.len());
             let (pixels, values) = written.ok_or_else(|| refuse(format!("{} {}", spec.dtype, display_dims(dims))))?;
             pixels.copy_from_slice(values);

@@ -6,7 +6,7 @@ use super::graph::{Graph, GraphTensor, Symbols, TensorOrigin};
 use super::instance::Instance;
 use super::memory::{Admission, MemoryPlan};
 use super::{Backend, BoundInput, Error, Inference, StageOutput, StageReport, StageTime};
-use vla_base::tensor::{DType, HostTensor, TensorSpec};
+use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 
 mod admit;
 mod load;
@@ -63,7 +63,8 @@ impl<B: Backend> Pipeline<B> {
     fn accept(&mut self, name: &str) -> bool {
         let Some(tensor) = self.only(name) else { return false };
         let GraphTensor { spec, origin, .. } = &self.graph.tensors[tensor];
-        let are_pixels = *origin == TensorOrigin::Host && spec.dtype == DType::F32 && spec.dims.len() == 4;
+        let images = matches!(spec.dims[..], [_, Dim::Fixed(3), _, _]);
+        let are_pixels = *origin == TensorOrigin::Host && spec.dtype == DType::F32 && images;
         let accepted = are_pixels && self.backend.takes_frames();
         if accepted && !self.frames.contains(&tensor) {
             self.frames.push(tensor);

@@ -66,7 +66,12 @@ impl Policy {
             threads: options.encode_threads,
         };
         let mut views = Views::new(views, &host_inputs)?;
-        views.offer_frames(&mut *pipeline);
+        if options.encode_on_gpu && !views.offer_frames(&mut *pipeline) {
+            tracing::warn!(
+                "encode.on_gpu has no effect: frames are resampled by the CPU, unless engine.kind is cuda and one input of single precision has \
+                 all views"
+            );
+        }
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,
@@ -122,9 +127,9 @@ impl Policy {
         self.networks.pipeline.kind()
     }
 
-    /// Threads that encode the frames of an observation.
-    pub fn encode_threads(&self) -> usize {
-        self.networks.views.threads()
+    /// Whether the device resamples frames, those that it takes.
+    pub fn resamples_on_device(&self) -> bool {
+        self.networks.views.give_frames()
     }
 
     /// Load report of each stage, in load order.

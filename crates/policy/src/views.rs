@@ -150,11 +150,12 @@ impl Views {
         Ok(Self { encoder, smart_resize: transform.smart_resize, images, sizes, tensors, cameras, times })
     }
 
-    /// From now on frames are given to the pipeline where it makes pixels of them itself.
-    pub(crate) fn offer_frames(&mut self, pipeline: &mut dyn Inference) {
-        for tensor in &mut self.tensors {
-            tensor.takes_frames = pipeline.accept_frames(&tensor.name);
-        }
+    /// From now on frames are given to the pipeline, if it makes pixels of them itself; false if not. Images of several tensors are
+    /// encoded at the same time, for which the pipeline would have to lend several buffers.
+    pub(crate) fn offer_frames(&mut self, pipeline: &mut dyn Inference) -> bool {
+        let [tensor] = self.tensors.as_mut_slice() else { return false };
+        tensor.takes_frames = pipeline.accept_frames(&tensor.name);
+        tensor.takes_frames
     }
 
     /// Image tokens of each image.
@@ -162,9 +163,9 @@ impl Views {
         self.sizes.iter().map(|&size| self.smart_resize.image_tokens(size)).collect()
     }
 
-    /// Threads that encode frames.
-    pub(crate) fn threads(&self) -> usize {
-        self.encoder.threads()
+    /// Whether the pipeline is given frames.
+    pub(crate) fn give_frames(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.takes_frames)
     }
 
     /// Dimensions of a tensor by its name.
@@ -194,12 +195,16 @@ impl Views {
         pipeline: &mut dyn Inference,
     ) -> Result<(), Error> {
         let Self { encoder, images, tensors, .. } = self;
-        if encoder.threads() == 1 || tensors.len() == 1 || tensors.iter().any(|tensor| tensor.takes_frames) {
+        if encoder.threads() == 1 || tensors.len() == 1 {
             for tensor in &mut *tensors {
                 let (range, length) = (tensor.images.clone(), tensor.image_length());
                 let frames = images.get(range.clone()).unwrap_or_default().iter().map(frame);
                 match pipeline.frames_mut(&tensor.name).filter(|_| tensor.takes_frames) {
-                    Some(slots) => encoder.encode(range, frames, slots.images())?,
+                    Some(slots) => {
+                        // Of a time at which the pipeline lent none.
+                        tensor.own = None;
+                        encoder.encode(range, frames, slots.images())?;
+                    }
                     None => encoder.encode(range, frames, tensor.values(pipeline)?.chunks_exact_mut(length))?,
                 }
             }
@@ -244,7 +249,7 @@ impl Views {
         Ok(traced)
     }
 
-    /// Copies of every tensor as encoded last. Allocates.
+    /// Copies of every tensor as [`Self::trace`] encoded it. Allocates.
     pub(crate) fn copies(&mut self, pipeline: &mut dyn Inference) -> Result<Vec<(String, HostTensor)>, Error> {
         let copy = |tensor: &mut PixelTensor| {
             let values = tensor.values(pipeline)?.to_vec();

@@ -40,6 +40,7 @@ fn frames_that_the_gpu_resamples_give_the_chunks_of_those_that_the_cpu_does() {
         let [mut cpu, mut gpu] = [false, true].map(|on_gpu| {
             load_with(&spec, EngineKind::Cuda, |options| (options.launch, options.encode_on_gpu) = (launch, on_gpu))
         });
+        assert_eq!([&cpu, &gpu].map(vla_policy::Policy::resamples_on_device), [false, true]);
         for shade in 0..6 {
             let seen = observation(&spec, "pick up the red cube", shade);
             let expected = chunk_of(&mut cpu, &seen, 11, 4);

@@ -172,11 +172,12 @@ impl Backend for Device {
             };
             let kernel = module.prepare(Kernel::Resample, Arguments::Resample(arguments))?;
             let stream = self.queue.cuda().stream().cu_stream();
-            // SAFETY: buffers of this workspace, of the sizes that `FrameBuffers` says; a table has no more of a step than was compared
-            // with the slot when it was written. Dropping a workspace waits for the stream.
+            // SAFETY: buffers of this workspace, of the sizes that `FrameBuffers` says. Tables are zero from the allocation on and written by
+            // `FrameSlot::into_frame` alone, which compares sizes, so that every step stays within `between` and `pixels`. Dropping a
+            // workspace waits for the stream.
             unsafe { kernel.enqueue(stream, step > 0) }.map_err(|error| self.launch_error(error))?;
         }
-        Ok(())
+        self.wait_after_each()
     }
 
     fn upload(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
@@ -203,10 +204,7 @@ impl Backend for Device {
             // instance holds; `bind` compared sizes. Dropping a workspace waits for the stream.
             unsafe { launch.enqueue(self.queue.cuda(), at > 0) }.map_err(|error| self.launch_error(error))?;
         }
-        match self.launch {
-            Launch::WaitAfterEach => self.cuda().wait(),
-            Launch::Graph | Launch::StepByStep => Ok(()),
-        }
+        self.wait_after_each()
     }
 
     fn record_event(&mut self, workspace: &mut Workspace, event: usize) -> Result<(), Error> {

@@ -58,7 +58,7 @@ pub fn for_capability(major: u32, minor: u32) -> Result<&'static [u8], NoKernels
 }
 
 /// What tells the kernels for a GPU from those of other versions of this program: a part of the image's SHA-256.
-pub(crate) fn version_for(major: u32, minor: u32) -> String {
+pub fn version_for(major: u32, minor: u32) -> String {
     let version = |image| format!("kernels {:.12}", hash::sha256(image));
     for_capability(major, minor).map_or_else(|_| "no kernels".to_owned(), version)
 }

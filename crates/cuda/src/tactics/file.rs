@@ -23,7 +23,7 @@ pub struct Machine {
     pub compute_capability: String,
     /// Version of the driver.
     pub driver: String,
-    /// Version of cuBLASLt.
+    /// Versions of cuBLASLt and of the kernels.
     pub cublaslt: String,
 }
 
@@ -51,7 +51,7 @@ pub enum TacticsError {
     Other {
         /// The file.
         path: PathBuf,
-        /// Format, device, compute capability, driver or cuBLASLt.
+        /// Format, device, compute capability, driver or versions of cuBLASLt and kernels.
         what: &'static str,
         /// Of this process.
         expected: String,
@@ -109,7 +109,7 @@ impl Tactics {
         other("device", &machine.device, &file.machine.device)?;
         other("compute capability", &machine.compute_capability, &file.machine.compute_capability)?;
         other("driver", &machine.driver, &file.machine.driver)?;
-        other("cuBLASLt", &machine.cublaslt, &file.machine.cublaslt)?;
+        other("versions", &machine.cublaslt, &file.machine.cublaslt)?;
         let mut tactics = Self::new(file.machine);
         for entry in file.tactics {
             let key = entry.product;

@@ -87,7 +87,7 @@ fn choices_of_another_machine_or_version_are_refused_by_name() {
         ("NVIDIA Thor", "NVIDIA Orin", "device"),
         ("11.0", "8.7", "compute capability"),
         ("580.00", "540.00", "driver"),
-        ("130000", "120600", "cuBLASLt"),
+        ("130000", "120600", "versions"),
         ("\"format\": 4", "\"format\": 3", "format"),
     ] {
         let found = read(&text.replace(here, there));

@@ -40,7 +40,7 @@ impl Layout {
             specs[buffer].download = true;
         }
         for &tensor in frames {
-            let [images, _, height, width] = layout.dims[tensor][..] else { continue };
+            let [images, 3, height, width] = layout.dims[tensor][..] else { continue };
             let (pixels, size) = (layout.buffers[tensor][0], [width, height]);
             specs[pixels].upload = false;
             let slots = FrameSlots::words(images, size);

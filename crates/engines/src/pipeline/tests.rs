@@ -36,7 +36,7 @@ struct StandIn {
     /// Maximum number of live buffers.
     buffers: Option<usize>,
     live: Rc<()>,
-    /// Words of its one buffer that the host may fill; with some it takes frames.
+    /// The one buffer of a workspace that the host may fill; with one it takes frames.
     memory: Vec<f32>,
 }
 
@@ -55,8 +55,8 @@ impl Drop for Engine {
 
 impl Backend for StandIn {
     type Engine = Engine;
-    /// One reference count per tensor, to count live tensors.
-    type Workspace = Vec<Rc<()>>;
+    /// One reference count per tensor, to count live tensors; and memory.
+    type Workspace = (Vec<Rc<()>>, Vec<f32>);
     type Bound = ();
     type Recording = Infallible;
 
@@ -124,7 +124,7 @@ impl Backend for StandIn {
     }
 
     fn workspace(&mut self, tensors: &[BufferSpec], _events: usize) -> Result<Self::Workspace, Error> {
-        let mut workspace = Vec::new();
+        let (mut workspace, memory) = (Vec::new(), self.memory.clone());
         for _ in tensors {
             self.diary.borrow_mut().push("allocate".into());
             if self.buffers.is_some_and(|most| Rc::strong_count(&self.live) > most) {
@@ -132,7 +132,7 @@ impl Backend for StandIn {
             }
             workspace.push(Rc::clone(&self.live));
         }
-        Ok(workspace)
+        Ok((workspace, memory))
     }
 
     fn bind(
@@ -161,10 +161,9 @@ impl Backend for StandIn {
         Ok(())
     }
 
-    fn input_buffer_mut<'w>(&mut self, _: &'w mut Self::Workspace, index: usize) -> Option<&'w mut [f32]> {
+    fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Self::Workspace, index: usize) -> Option<&'w mut [f32]> {
         self.diary.borrow_mut().push(format!("fill {index}"));
-        // Leaked, because this stand-in keeps no buffers.
-        (!self.memory.is_empty()).then(|| &mut *Vec::leak(self.memory.clone()))
+        (!workspace.1.is_empty()).then_some(workspace.1.as_mut_slice())
     }
 
     fn takes_frames(&self) -> bool {
@@ -507,7 +506,8 @@ fn pixels_of_an_input_that_takes_frames_are_made_of_its_slots_in_each_pass() {
     let Pipeline { instances, backend, graph, .. } = &mut pipeline;
     let pixels = HostTensor::from_f32(&[2, 3, 4, 8], vec![0.5; 192]).expect("a tensor");
     instances[0].write(backend, graph, 0, &pixels).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(instances[0].input_buffer_mut(backend, graph, 0).map(|values| values.len()), Some(192));
+    let found = instances[0].input_buffer_mut(backend, graph, 0);
+    assert_eq!(found.as_deref(), pixels.as_f32());
     assert_eq!(*diary.borrow(), ["fill 2", "fill 2"]);
 }
 

@@ -103,8 +103,8 @@ struct Band {
 
 impl FrameEncoder {
     /// An encoder of images, each with the camera that it is named by in errors and its size. It uses `threads` threads, the
-    /// caller's among them: more than there are images divide each image into bands of rows. 0: up to two an image and no more than
-    /// half of the CPU cores, but one an image where there are as many cores.
+    /// caller's among them, at most eight an image; images are divided into bands of rows where that lets them finish sooner. 0: one an
+    /// image, at most one a CPU core; up to two an image while that is no more than half of the cores.
     ///
     /// # Errors
     /// The system's, when a thread cannot be started.

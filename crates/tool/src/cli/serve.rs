@@ -12,7 +12,7 @@ pub(crate) use run::run;
 /// Serve a policy to simulators and robots that speak the protocol of GR00T's or openpi's policy server.
 ///
 /// One observation is answered at a time; a request that does not fit is answered with an error. Without --params the policy runs
-/// on ONNX Runtime; of a node's parameter file, engine.*, engines.*, memory.*, denoise.steps, seed, encode.threads and
+/// on ONNX Runtime; of a node's parameter file, engine.*, engines.*, memory.*, denoise.steps, seed, encode.* and
 /// action.*.delta count. docs/serve.md has the protocols. Ctrl-C ends the server.
 ///
 /// Exit codes: 0 ended by Ctrl-C or SIGTERM; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory.

@@ -1,4 +1,4 @@
-//! The bands of one image, each made by whichever thread is free.
+//! The bands of one image: rows that are resampled, or copied for a device.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::encode::resize::{CHANNELS, Size};
 use crate::frames;
 use vla_messages::Pixels;
 
-/// The bands of an opened frame that are left to do.
+/// The bands of an opened frame that no thread has taken yet.
 pub(super) struct Pieces<'j> {
     camera: &'j str,
     pixels: Pixels<'j>,
@@ -15,7 +15,7 @@ pub(super) struct Pieces<'j> {
     target: Target<'j>,
 }
 
-/// Places of what is left to do.
+/// Places of their rows.
 enum Target<'j> {
     /// Resampled rows: of red, green and blue.
     Planes { planes: [&'j mut [f32]; CHANNELS], width: usize },
@@ -94,7 +94,7 @@ pub(super) enum Piece<'j> {
 }
 
 impl Piece<'_> {
-    /// Does it.
+    /// Resamples or copies the rows.
     pub(super) fn convert(self) {
         match self {
             Self::Resample { camera, pixels, band: Band { rows, transform, error }, planes } => {

@@ -1,4 +1,4 @@
-//! Who does what next.
+//! The queue of frames to open and of bands to make, shared by the threads of an encoding.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

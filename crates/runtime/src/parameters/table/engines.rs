@@ -26,17 +26,17 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
     "encode.threads",
     0,
     (0, 64),
-    "CPU threads that decode and resample the camera frames of one inference side by side, the inference thread among them. More than \
-     frames: each is decoded by one thread and resampled by several. 0: up to two a frame and no more than half of the CPU cores, but one \
-     a frame where there are as many cores. The result does not depend on it.",
+    "CPU threads that decode and resample the camera frames of one inference side by side, the inference thread among them, at \
+     most eight a frame. One thread decodes a frame, several may resample it. 0: one a frame, at most one a CPU core; up to two a frame while \
+     that is no more than half of the cores. The result does not depend on it.",
 )
 .fixed();
 
 pub(crate) const ENCODE_ON_GPU: Param<bool> = Param::flag(
     "encode.on_gpu",
     false,
-    "Copy decoded frames to the GPU as bytes and resample them there, to the same bits (cuda). A frame with more bytes than its pixels take \
-     in single precision (four times as many pixels as the network reads) is resampled by the CPU all the same.",
+    "Copy decoded frames to the GPU as bytes and resample them there, to the same bits (cuda). A frame of more than four times as \
+     many pixels as the network reads is resampled by the CPU all the same, as are all where several inputs have the views.",
 )
 .fixed();
 
