@@ -12,14 +12,12 @@ use r2r::std_msgs::msg::Header;
 use r2r::{Node, Publisher, QosProfile};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::clock::RosClock;
 use super::convert::time;
 use super::error::Error;
-use super::graph::{Finding, Found};
-use super::latest::Latest;
-use super::lifecycle::{Lifecycle, State};
+use super::graph::Finding;
+use super::inference::Shared;
+use super::lifecycle::State;
 use super::logging::Logging;
-use super::operator::Operator;
 use super::outputs::{Outputs, RouteState};
 use super::phase::Phase;
 use super::report::Report;
@@ -30,10 +28,10 @@ use status::Severity;
 use vla_base::time::{Span, Stamp};
 use vla_engines::memory::MemoryUse;
 use vla_policy::PolicySpec;
-use vla_policy::observation::{Breach, EnableSwitch, InputStatistics, Inputs};
+use vla_policy::observation::{Breach, EnableSwitch, InputStatistics};
 use vla_recorder::Recorder;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Control, MotionStatus};
+use vla_runtime::session::MotionStatus;
 
 /// A status is published at least this often.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -76,20 +74,8 @@ struct Snapshot {
 /// Sources of the diagnostics.
 #[derive(Clone)]
 pub(crate) struct Sources {
-    /// ROS time.
-    pub clock: RosClock,
-    /// Phase of the node.
-    pub phase: Arc<Latest<Phase>>,
-    /// Settings in force.
-    pub settings: Arc<Latest<Arc<Settings>>>,
-    /// The inputs' counters.
-    pub inputs: Arc<Inputs>,
-    /// The inference thread's figures.
-    pub report: Arc<Latest<Report>>,
-    /// The motion, once a policy is loaded.
-    pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// `~/stop`.
-    pub operator: Arc<Operator>,
+    /// What the threads share.
+    pub shared: Shared,
     /// The logger's counter.
     pub logging: Logging,
     /// The policy.
@@ -98,10 +84,6 @@ pub(crate) struct Sources {
     pub fault: Arc<ShutdownReason>,
     /// Longest time between two polls of the watchdog.
     pub poll_gap: Arc<PollGap>,
-    /// Problems in the ROS graph.
-    pub found: Found,
-    /// State of the life cycle.
-    pub lifecycle: Arc<Lifecycle>,
     /// The running task of `~/run`.
     pub task: CurrentTask,
     /// The routes of the motion.
@@ -112,39 +94,40 @@ pub(crate) struct Sources {
 
 impl Sources {
     fn snapshot(&self, memory: MemoryUse, watchdog_gap: Span) -> Snapshot {
-        let (settings, report) = (self.settings.get(), self.report.get());
-        let now = self.clock.now();
+        let Shared { clock, phase, inputs, operator, found, lifecycle, .. } = &self.shared;
+        let (settings, report) = (self.shared.settings.get(), self.shared.report.get());
+        let now = clock.now();
         // The loaded policy; before the first load, the description on disk.
         let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
         let (policy, fingerprint) =
             running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
-        let control = self.control.get();
-        let mut faults = self.inputs.faults(now, &settings.rules);
+        let control = self.shared.control.get();
+        let mut faults = inputs.faults(now, &settings.rules);
         let stuck = control.as_ref().and_then(|control| control.check_joints(now).err());
         faults.extend(stuck.into_iter().flat_map(|violation| violation.breaches).map(|breach| (breach, true)));
         Snapshot {
             motion: control.map(|control| control.status(&settings)),
-            stop_waits: self.operator.is_waiting(),
-            enable: self.inputs.enable_switch(),
+            stop_waits: operator.is_waiting(),
+            enable: inputs.enable_switch(),
             faults,
             now,
-            simulated: self.clock.simulated(),
-            clock_jumps: self.inputs.clock_jumps(),
-            phase: self.phase.get(),
+            simulated: clock.simulated(),
+            clock_jumps: inputs.clock_jumps(),
+            phase: phase.get(),
             settings,
             policy,
             fingerprint,
-            inputs: self.inputs.statistics(now),
-            instruction: self.inputs.instruction(),
+            inputs: inputs.statistics(now),
+            instruction: inputs.instruction(),
             report,
             memory,
             log_dropped: self.logging.dropped(),
             lines_lost: self.logging.lines_lost(),
             fault: self.fault.reason(),
-            found: self.found.get(),
+            found: found.get(),
             outputs: self.outputs.states(),
             watchdog_gap,
-            lifecycle: self.lifecycle.state(),
+            lifecycle: lifecycle.state(),
             task: self.task.get(),
             recording: self.recorder.as_ref().map(Recorder::status),
         }

@@ -109,6 +109,7 @@ struct Routes {
 }
 
 /// Parts of the node that action routes need.
+#[derive(Clone)]
 pub(crate) struct Peers {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,

@@ -3,25 +3,22 @@
 //! Cameras become `sensor_msgs/Image` in RGB, the state one `sensor_msgs/JointState` with the joints of the parameters. The values
 //! of the data set are in the policy's units; they are converted to the joints' (`scale`, `offset`) and back by the policy.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use bytes::Bytes;
-
-use super::TimedMessage;
 use crate::Error;
-use vla_bags::BagMessage;
 use vla_base::time::{Span, Stamp};
-use vla_datasets::{
-    Assignment, ColorSpace, Dataset, Frame, Frames, Join, Joined, Key, Piece, PolicyKeys, Row, Rows, Selection,
-};
-use vla_messages::{HeaderView, write};
+use vla_datasets::{Assignment, ColorSpace, Dataset, Join, Joined, Key, Piece, PolicyKeys, Rows, Selection};
 use vla_policy::PolicySpec;
 use vla_policy::observation::{
     FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointMap, JointNames, StampSource, Transport,
 };
 use vla_runtime::parameters::Settings;
+
+mod messages;
+
+pub(super) use messages::EpisodeMessages;
 
 /// Time of the first row of the first episode: a stamp of zero was never set.
 const START: Stamp = Stamp::from_nanos(1_000_000_000);
@@ -244,51 +241,6 @@ impl DatasetRecording {
         Ok((episode, self.dataset.rows_with_task(episode, &pieces, self.join.task.as_deref())?))
     }
 
-    /// The messages of an episode, of the rows that are not before `from`.
-    pub(super) fn messages(&self, index: usize, from: Option<Stamp>) -> Result<EpisodeMessages<'_>, Error> {
-        let (episode, rows) = self.rows(index)?;
-        let mut cameras = Vec::new();
-        for (at, topic) in self.topics.iter().enumerate() {
-            let Some((name, feature)) = self.camera_of(topic) else { continue };
-            let frames = self.dataset.frames(episode, feature, self.color)?;
-            self.report_color(name, &frames);
-            cameras.push(Camera { topic: at, name: name.to_owned(), frames });
-        }
-        let joints = self.state.iter().flat_map(|map| map.joints.iter().cloned());
-        let mut names: Vec<String> = joints.chain(self.moved.iter().map(|(joint, _)| joint.clone())).collect();
-        let mut seen = BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        Ok(EpisodeMessages {
-            recording: self,
-            start: self.starts.get(index).copied().unwrap_or(START),
-            from,
-            rows,
-            cameras,
-            names,
-            task: None,
-            queue: VecDeque::new(),
-            failed: false,
-        })
-    }
-
-    /// Logs once for each camera how its colours are converted; a tag that decoders treat differently is a warning.
-    fn report_color(&self, camera: &str, frames: &Frames) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if !reported.insert(camera.to_owned()) {
-            return;
-        }
-        match (frames.other_matrix(), self.color) {
-            (Some(matrix), ColorSpace::Tagged) => tracing::warn!(
-                "camera '{camera}': its video is tagged {matrix}, and its colours follow the tag, as with torchcodec and PyAV 18; if the \
-                 policy was trained with PyAV 15 or OpenCV, which ignore the tag, use --color bt601"
-            ),
-            (Some(matrix), ColorSpace::Bt601) => {
-                tracing::info!("camera '{camera}': the tag {matrix} is ignored; BT.601")
-            }
-            (None, _) => tracing::info!("camera '{camera}': BT.601 or images, the same with every decoder"),
-        }
-    }
-
     /// The camera whose frames a topic carries, and its feature.
     fn camera_of(&self, topic: &InputTopic) -> Option<(&str, &str)> {
         let name = topic.name.strip_prefix(TOPIC)?;
@@ -300,6 +252,19 @@ impl DatasetRecording {
 
     fn topic_of(&self, kind: InputKind) -> Option<usize> {
         self.topics.iter().position(|topic| topic.kind == kind)
+    }
+
+    /// An element of a row of the actions in the units of its joint.
+    fn to_joint(&self, column: usize, value: f64) -> f64 {
+        let mut first = 0;
+        for key in &self.action {
+            if column < first + key.width {
+                let map = key.joints.as_ref();
+                return map.and_then(|map| map.to_joint(column - first, value)).unwrap_or(value);
+            }
+            first += key.width;
+        }
+        value
     }
 
     pub(super) fn actions(&self, index: usize) -> Result<RecordedActions, Error> {
@@ -355,139 +320,5 @@ fn keys(spec: &PolicySpec, settings: &Settings) -> PolicyKeys {
         cameras: spec.cameras.iter().filter(blank).cloned().collect(),
         state: keys(&spec.state, &settings.state),
         action: keys(&spec.action.keys, &settings.action),
-    }
-}
-
-/// See [`super::Segment::messages`].
-pub struct EpisodeMessages<'r> {
-    recording: &'r DatasetRecording,
-    start: Stamp,
-    from: Option<Stamp>,
-    rows: Rows,
-    cameras: Vec<Camera>,
-    /// Names of the joint state.
-    names: Vec<String>,
-    /// Task of the last row, where there was one.
-    task: Option<Option<i64>>,
-    /// Messages of the current row.
-    queue: VecDeque<TimedMessage>,
-    failed: bool,
-}
-
-struct Camera {
-    topic: usize,
-    name: String,
-    frames: Frames,
-}
-
-impl EpisodeMessages<'_> {
-    /// Makes the messages of a row.
-    fn row(&mut self, row: &Row) -> Result<(), Error> {
-        let recording = self.recording;
-        let time = self.start + Span::from_seconds(row.timestamp);
-        if let Some(topic) = recording.topic_of(InputKind::Instruction)
-            && recording.instruction.is_empty()
-            && self.task != Some(row.task)
-            && let Some(text) = recording.dataset.task(row.task)
-        {
-            self.push(topic, time, write::text(text));
-        }
-        self.task = Some(row.task);
-        if let Some(topic) = recording.topic_of(InputKind::Joints) {
-            let positions = self.positions(row)?;
-            let header = HeaderView { stamp: time, frame_id: "" };
-            self.push(topic, time, write::joint_state(header, &self.names, &positions, &[], &[]));
-        }
-        for camera in &mut self.cameras {
-            let Frame { width, height, rgb } = camera.frames.at(row)?;
-            let header = HeaderView { stamp: time, frame_id: &camera.name };
-            let (columns, rows, step) = (width as u32, height as u32, 3 * width as u32);
-            let data = Bytes::from(write::image(header, columns, rows, "rgb8", step, rgb));
-            self.queue.push_back(timed(camera.topic, time, data));
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, topic: usize, time: Stamp, data: Vec<u8>) {
-        self.queue.push_back(timed(topic, time, data.into()));
-    }
-
-    /// Positions of the joints of [`Self::names`].
-    fn positions(&self, row: &Row) -> Result<Vec<f64>, Error> {
-        let recording = self.recording;
-        let mut positions: Vec<Option<f64>> = vec![None; self.names.len()];
-        let mut place = |joint: &String, value: f64| {
-            let slot = self.names.iter().position(|name| name == joint).and_then(|at| positions.get_mut(at));
-            match slot {
-                Some(Some(known)) if (*known - value).abs() > SAME => {
-                    Err(Error::SharedJoint { joint: joint.clone(), row: row.frame, first: *known, second: value })
-                }
-                Some(slot) => {
-                    slot.get_or_insert(value);
-                    Ok(())
-                }
-                None => Ok(()),
-            }
-        };
-        let mut rest = row.values.as_slice();
-        for map in &recording.state {
-            let (values, others) = rest.split_at_checked(map.joints.len()).unwrap_or((rest, &[]));
-            rest = others;
-            for (at, (joint, value)) in map.joints.iter().zip(values).enumerate() {
-                place(joint, map.to_joint(at, f64::from(*value)).unwrap_or(f64::NAN))?;
-            }
-        }
-        // The recorded command stands in for the position of a joint that the state lacks: the motion of a chunk begins there.
-        for (joint, column) in &recording.moved {
-            let value = rest.get(*column).copied().unwrap_or(f32::NAN);
-            place(joint, recording.to_joint(*column, f64::from(value)))?;
-        }
-        Ok(positions.into_iter().map(|position| position.unwrap_or(f64::NAN)).collect())
-    }
-}
-
-/// Largest difference, in rad or m, of two values of one joint that two keys share.
-const SAME: f64 = 1e-4;
-
-impl DatasetRecording {
-    /// An element of a row of the actions in the units of its joint.
-    fn to_joint(&self, column: usize, value: f64) -> f64 {
-        let mut first = 0;
-        for key in &self.action {
-            if column < first + key.width {
-                let map = key.joints.as_ref();
-                return map.and_then(|map| map.to_joint(column - first, value)).unwrap_or(value);
-            }
-            first += key.width;
-        }
-        value
-    }
-}
-
-fn timed(topic: usize, time: Stamp, data: Bytes) -> TimedMessage {
-    TimedMessage { time, message: BagMessage { topic, log_time: time, data } }
-}
-
-impl Iterator for EpisodeMessages<'_> {
-    type Item = Result<TimedMessage, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.queue.is_empty() && !self.failed {
-            let row = match self.rows.next()? {
-                Ok(row) => row,
-                Err(error) => {
-                    self.failed = true;
-                    return Some(Err(error.into()));
-                }
-            };
-            if self.from.is_some_and(|from| self.start + Span::from_seconds(row.timestamp) < from) {
-                continue;
-            }
-            if let Err(error) = self.row(&row) {
-                self.failed = true;
-                return Some(Err(error));
-            }
-        }
-        self.queue.pop_front().map(Ok)
     }
 }
