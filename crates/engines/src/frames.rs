@@ -234,13 +234,17 @@ pub struct FrameSlots<'s> {
 impl<'s> FrameSlots<'s> {
     /// Words of the slots of images of this width and height.
     pub fn words(images: usize, [width, height]: [usize; 2]) -> usize {
-        images * (TABLE_WORDS + CHANNELS * width * height)
+        images * (TABLE_WORDS + Self::image([width, height]))
+    }
+
+    /// Words of the place of an image.
+    fn image([width, height]: [usize; 2]) -> usize {
+        CHANNELS * width * height
     }
 
     /// Slots of images of this width and height in memory of that many words: all tables, then all images.
     pub fn new(memory: &'s mut [f32], size: [usize; 2]) -> Self {
-        let image = (CHANNELS * size[0] * size[1]).max(1);
-        let tables = memory.len() / (TABLE_WORDS + image) * TABLE_WORDS;
+        let tables = memory.len() / (TABLE_WORDS + Self::image(size)) * TABLE_WORDS;
         let (tables, pixels) = memory.split_at_mut(tables);
         Self { tables, pixels, size }
     }
@@ -248,8 +252,8 @@ impl<'s> FrameSlots<'s> {
     /// One an image, in their order.
     pub fn images(self) -> impl Iterator<Item = FrameSlot<'s>> {
         let Self { tables, pixels, size } = self;
-        let image = (CHANNELS * size[0] * size[1]).max(1);
-        let slots = tables.chunks_exact_mut(TABLE_WORDS).zip(pixels.chunks_exact_mut(image));
+        let places = pixels.chunks_exact_mut(Self::image(size).max(1));
+        let slots = tables.chunks_exact_mut(TABLE_WORDS).zip(places);
         slots.map(move |(table, pixels)| FrameSlot { table, pixels, size })
     }
 

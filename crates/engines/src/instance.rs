@@ -151,13 +151,14 @@ impl<B: Backend> Instance<B> {
         }
         if let Some(buffers) = self.layout.frames_of(tensor) {
             let Some(memory) = backend.input_buffer_mut(&mut self.workspace, buffers.slots) else {
-                // It lends none when waiting for the device fails, with an error that is told here.
+                // There is none when waiting for the device failed; this returns the reason.
                 backend.finish()?;
-                return Err(Error::Device { action: format!("writing '{}'", spec.name), source: "no buffer".into() });
+                let source = "expected the memory of its slots, found none; load the policy again".into();
+                return Err(Error::Device { action: format!("writing tensor '{}'", spec.name), source });
             };
-            let pixels = Some(FrameSlots::new(memory, buffers.size).into_pixels());
-            let written = pixels.zip(host.as_f32()).filter(|(pixels, values)| pixels.len() == values.len());
-            let (pixels, values) = written.ok_or_else(|| refuse(format!("{} {}", spec.dtype, display_dims(dims))))?;
+            let pixels = FrameSlots::new(memory, buffers.size).into_pixels();
+            let values = host.as_f32().filter(|values| values.len() == pixels.len());
+            let values = values.ok_or_else(|| refuse(format!("{} {}", spec.dtype, display_dims(dims))))?;
             pixels.copy_from_slice(values);
             return Ok(());
         }
