@@ -77,6 +77,7 @@ pub(super) struct ActionClient<T: WrappedActionTypeSupport + 'static> {
     feedback: BoxStream<'static, (GoalId, T::Feedback)>,
     /// Makes the identities of this client's goals differ from others'.
     salt: u64,
+    /// Goals that were sent.
     goals: u64,
 }
 
@@ -118,9 +119,26 @@ where
         })
     }
 
-    /// Looks whether the server is there.
+    /// Looks whether the server is there and has answered.
     pub(super) fn look(&self, presence: &mut Presence) {
-        presence.look(&self.send);
+        presence.look(&self.send, || self.greet());
+    }
+
+    /// Asks to cancel goal 0, which is never sent: a server answers that it does not know it. The middleware tells the server of the
+    /// parts of this client in the order in which they were created, so that a server that knows `cancel` knows `send`.
+    fn greet(&self) -> Option<BoxFuture<'static, bool>> {
+        let goal_info = GoalInfo { goal_id: uuid(self.identity(0)), ..GoalInfo::default() };
+        // Fails only when the node has ended.
+        let response = self.cancel.request(&CancelGoal::Request { goal_info }).ok()?;
+        Some(response.map(|response| response.is_ok()).boxed())
+    }
+
+    fn identity(&self, goal: u64) -> GoalId {
+        let mut id = GoalId::default();
+        let (first, last) = id.split_at_mut(8);
+        first.copy_from_slice(&self.salt.to_le_bytes());
+        last.copy_from_slice(&goal.to_be_bytes());
+        id
     }
 
     /// Sends a goal.
@@ -133,10 +151,7 @@ where
         <T::SendGoal as WrappedServiceTypeSupport>::Response: Send,
     {
         self.goals += 1;
-        let mut id = GoalId::default();
-        let (first, last) = id.split_at_mut(8);
-        first.copy_from_slice(&self.salt.to_le_bytes());
-        last.copy_from_slice(&self.goals.to_be_bytes());
+        let id = self.identity(self.goals);
         let response = self.send.request(&T::make_goal_request_msg(uuid(id), goal))?;
         let answer = response.map(move |response| (id, response.map(|r| T::destructure_goal_response_msg(r).0)));
         Ok((id, answer.boxed()))

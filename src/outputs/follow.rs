@@ -2,7 +2,8 @@
 //!
 //! A stop is the braking trajectory as a goal. What is still active at its end is cancelled; where there is no braking trajectory, or
 //! its goal is rejected, the active goal is cancelled at once. A goal that is rejected, aborted, cancelled by another, or not
-//! answered is a fault, as is a server that goes away.
+//! answered is a fault, as is a server that goes away. A server that answers in several threads may accept a plan after the stop
+//! that was sent after it, and follow the plan: it is cancelled.
 
 mod goal;
 
@@ -19,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::goal::{end_of, goal, reason};
 use super::action_client::{ANSWER, ActionClient, Answer, End, GoalId, Outcome, PAUSE, TICK};
-use super::presence::Presence;
+use super::presence::{Presence, absent};
 use super::state::{Faults, RouteHandle};
 use super::{Event, Output};
 use crate::error::Error;
@@ -131,10 +132,6 @@ pub(super) fn create(
         pause: None,
     };
     Ok((route, follower))
-}
-
-pub(super) fn absent(action: &str) -> String {
-    format!("no action server on {action}; start the controller, or correct outputs.<name>.action")
 }
 
 impl Follower {
@@ -253,7 +250,7 @@ impl Follower {
         let follows_newest = self.active.is_some_and(|active| self.newest.is_some_and(|newest| newest.id == active.id));
         let replaced = Sent { id, at: Instant::now(), brakes: false, answered: true };
         match sent {
-            None if follows_newest => return,
+            None if follows_newest => return self.cancel_overtaken(id),
             sent => self.active = Some(sent.unwrap_or(replaced)),
         }
         self.note("accepted");
@@ -321,8 +318,9 @@ impl Follower {
             self.stopping = None;
         }
         self.pause.take_if(|until| Instant::now() >= *until);
-        if is_present && self.pause.is_none() {
-            self.faults.set_unready(&self.state, None);
+        match self.presence.reason_of_absence(&self.action) {
+            None if self.pause.is_some() => {}
+            reason => self.faults.set_unready(&self.state, reason.as_deref()),
         }
     }
 
@@ -345,8 +343,23 @@ impl Follower {
 
     /// Cancels what the controller follows.
     fn cancel(&mut self) {
-        let Some(active) = self.active else { return };
-        if let Err(error) = self.client.cancel(active.id) {
+        if let Some(active) = self.active {
+            self.cancel_goal(active.id);
+        }
+    }
+
+    /// A goal was accepted after the one that was sent after it: the server may follow it instead.
+    fn cancel_overtaken(&mut self, id: GoalId) {
+        tracing::warn!(
+            "output {}: {} accepted a goal after the one that was sent after it; it is cancelled",
+            self.state.get().name,
+            self.action
+        );
+        self.cancel_goal(id);
+    }
+
+    fn cancel_goal(&mut self, id: GoalId) {
+        if let Err(error) = self.client.cancel(id) {
             tracing::error!("output {}: a goal could not be cancelled: {error}", self.state.get().name);
         }
     }

@@ -13,8 +13,7 @@ use r2r::{Node, WrappedActionTypeSupport, WrappedServiceTypeSupport};
 use tokio::time::MissedTickBehavior;
 
 use super::action_client::{ANSWER, ActionClient, Answer, End, GoalId, Outcome, PAUSE, TICK};
-use super::follow::absent;
-use super::presence::Presence;
+use super::presence::{Presence, absent};
 use super::state::{Faults, RouteHandle};
 use crate::error::Error;
 use vla_motion::MotionPlan;
@@ -143,11 +142,14 @@ where
             self.fault(&reason);
         }
         self.pause.take_if(|until| Instant::now() >= *until);
-        if !is_present || self.pause.is_some() {
-            return;
+        match self.presence.reason_of_absence(&self.route.action) {
+            None if self.pause.is_some() => {}
+            None => {
+                self.faults.set_unready(&self.state, None);
+                self.follow();
+            }
+            reason => self.faults.set_unready(&self.state, reason.as_deref()),
         }
-        self.faults.set_unready(&self.state, None);
-        self.follow();
     }
 
     /// Sends a goal when the plan has moved on.

@@ -217,6 +217,19 @@ def test_nothing_moves_before_every_server_is_there_and_one_that_goes_away_brake
         wait_for(lambda: len(again.goals) > 2 and len(left.goals) > count, lambda: f"motion again\n{node.log}")
 
 
+def test_no_goal_is_sent_to_a_server_that_has_not_answered(robot, start, controller):
+    follower = controller("/mute/follow", answers_at_once=False)
+    node = begin(start, "/mute", {
+        "arms": {"kind": "follow_joint_trajectory", "keys": ["left_arm", "right_arm"], "action": "/mute/follow"},
+        "hands": {"kind": "column", "keys": ["left_gripper", "right_gripper"]}}, **{"inputs.on_violation": "stop"})
+    with Feed(robot, namespace="/mute"):
+        node.wait_for_log("nothing may move: output arms: the action server on /mute/follow is there and does not answer")
+        follower.begin()
+        wait_for(lambda: len(follower.goals) > 2, lambda: f"goals\n{node.log}")
+    assert "did not answer a goal" not in node.log and "stopped" not in node.log
+    assert not follower.cancels, "what asks whether it answers cancels nothing"
+
+
 @pytest.mark.parametrize("fault", ["reject", "abort", "ignore"])
 def test_a_controller_that_rejects_aborts_or_does_not_answer_brakes_every_route_with_its_reason(robot, start, controller, fault):
     namespace = f"/{fault}"
@@ -230,7 +243,7 @@ def test_a_controller_that_rejects_aborts_or_does_not_answer_brakes_every_route_
         if fault == "reject":
             right.accepts = False
         elif fault == "ignore":
-            right.answers_after = 3.0
+            right.answers = lambda goal: False
         else:
             right.aborts = -4
         node.wait_for_log("stopped: output right")
@@ -239,9 +252,11 @@ def test_a_controller_that_rejects_aborts_or_does_not_answer_brakes_every_route_
             # Its own stop is rejected, too: what it follows is cancelled at once.
             wait_for(lambda: right.cancels, lambda: f"a cancelled goal\n{node.log}")
         elif fault == "ignore":
-            node.wait_for_log("did not answer a goal within 1000 ms")
-            # It follows what it was asked for seconds ago; the robot is stopped since.
-            wait_for(lambda: len(right.cancels) > 1 and "accepted a goal that was given up" in node.log,
+            # Neither the plan nor the stop is answered in time.
+            node.wait_for_log("[ignore.vla_trt]: output right: /ignore/right/follow did not answer a goal within 1000 ms")
+            # It follows what it was asked for before; the robot is stopped since.
+            right.answers = lambda goal: True
+            wait_for(lambda: right.cancels and "accepted a goal that was given up" in node.log,
                      lambda: f"late goals are cancelled\n{node.log}")
         else:
             wait_for(lambda: "PATH_TOLERANCE_VIOLATED (-4), the elbow is blocked"
@@ -249,10 +264,28 @@ def test_a_controller_that_rejects_aborts_or_does_not_answer_brakes_every_route_
         count = len(left.goals)
         time.sleep(0.6)
         assert len(left.goals) == count, "stopped until ~/resume"
-        right.accepts, right.answers_after = True, 0.0
+        right.accepts = True
         # A stop that was not answered either is another fault.
         wait_for(lambda: (robot.trigger(f"{namespace}/vla_trt/resume"), len(left.goals) > count)[1],
                  lambda: f"motion again\n{node.log}")
+
+
+def test_a_plan_that_a_server_accepts_after_the_stop_is_cancelled(robot, start, controller):
+    left, right = controller("/overtaken/left/follow"), controller("/overtaken/right/follow")
+    node = begin(start, "/overtaken", {
+        "left": arm("left", "/overtaken/left/follow"), "right": arm("right", "/overtaken/right/follow"),
+        "hands": {"kind": "column", "keys": ["left_gripper", "right_gripper"]}})
+    with Feed(robot, namespace="/overtaken"):
+        wait_for(lambda: len(left.goals) > 2 and len(right.goals) > 2, lambda: f"goals\n{node.log}")
+        # A plan waits in the server until the stop was accepted.
+        left.answers = lambda goal: is_brake(goal.trajectory) or is_brake(left.trajectories[-1])
+        asked = len(left.requests)
+        wait_for(lambda: len(left.requests) > asked, lambda: f"a plan that waits for its answer\n{node.log}")
+        assert robot.trigger("/overtaken/vla_trt/stop").success
+        node.wait_for_log("accepted a goal after the one that was sent after it")
+        wait_for(lambda: "canceled" in left.ends, lambda: f"{left.ends[-3:]}\n{node.log}")
+        assert not is_brake(left.trajectories[-1]), "the plan was accepted last"
+        wait_for(lambda: is_brake(right.trajectories[-1]), lambda: f"the other arm brakes\n{node.log}")
 
 
 def test_a_node_that_ends_brakes_every_controller_and_cancels_what_does_not_end(robot, start, controller):
