@@ -208,6 +208,7 @@ class Client:
         self._received = {}
         self._clients = {}
         self._publishers = {}
+        self._closed = rclpy.Future()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
@@ -215,14 +216,22 @@ class Client:
         from rclpy.executors import ExternalShutdownException, ShutdownException
 
         try:
-            self.executor.spin()
+            self.executor.spin_until_future_complete(self._closed)
         except (ExternalShutdownException, ShutdownException):
             pass
 
     def close(self):
+        self._closed.set_result(None)
+        self._thread.join(5)
         self.executor.shutdown()
         self.context.try_shutdown()
-        self._thread.join(5)
+
+    def destroy(self, entity):
+        """Destroys a client, an action client or the like in this client's thread: its executor may wait for it in another."""
+        done = threading.Event()
+        self.executor.create_task(lambda: (entity.destroy(), done.set()))
+        if not done.wait(PATIENCE_S):
+            raise TimeoutError(f"{entity} was not destroyed within {PATIENCE_S:.0f} s")
 
     def subscribe(self, topic, kind, callback, qos=10):
         """Calls back, in this client's thread, for each message."""

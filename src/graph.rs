@@ -197,11 +197,19 @@ pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
     // Fails only without memory or without the node; the next check is in a second.
     let found = node.get_publishers_info_by_topic(topic, false).unwrap_or_default();
     let publishers = found.into_iter().map(|info| PublisherInfo {
-        node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
+        node: node_of(&info.node_namespace, &info.node_name),
         type_name: info.topic_type,
         offered: offered(&info.qos_profile),
     });
     publishers.collect()
+}
+
+/// A node's name with its namespace. The graph knows an endpoint before its node, and of what is no ROS node it never knows one.
+fn node_of(namespace: &str, name: &str) -> String {
+    match name {
+        "_NODE_NAME_UNKNOWN_" => "a node whose name is not known".to_owned(),
+        name => format!("{}/{name}", namespace.trim_end_matches('/')),
+    }
 }
 
 /// What a publisher offers. A policy that the middleware does not report is its own to know.

@@ -220,3 +220,10 @@ fn another_node_of_this_name_is_seen_whatever_it_publishes() {
         assert!(found[0].starts_with("another node is named /vla_trt"), "{found:?}");
     }
 }
+
+#[test]
+fn a_node_that_the_graph_does_not_know_yet_is_told_in_words() {
+    assert_eq!(node_of("/left", "camera"), "/left/camera");
+    assert_eq!(node_of("/", "camera"), "/camera");
+    assert_eq!(node_of("_NODE_NAMESPACE_UNKNOWN_", "_NODE_NAME_UNKNOWN_"), "a node whose name is not known");
+}

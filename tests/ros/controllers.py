@@ -47,6 +47,7 @@ class Controller:
             handle_accepted_callback=self._accepted, callback_group=ReentrantCallbackGroup())
         self.node.create_timer(PERIOD_S, self._cycle)
         self.executor.add_node(self.node)
+        self._closed = rclpy.Future()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         if answers_at_once:
             self.begin()
@@ -56,7 +57,7 @@ class Controller:
 
     def _spin(self):
         try:
-            self.executor.spin()
+            self.executor.spin_until_future_complete(self._closed)
         except (ExternalShutdownException, ShutdownException):
             pass
 
@@ -126,8 +127,9 @@ class Controller:
         return [goal.trajectory for goal in self.goals]
 
     def close(self):
-        self.executor.shutdown(timeout_sec=2.0)
+        self._closed.set_result(None)
         if self._thread.is_alive():
             self._thread.join(5)
+        self.executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()

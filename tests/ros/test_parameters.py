@@ -9,6 +9,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_parameters
+from test_operator import silence
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +138,14 @@ def test_a_change_is_in_force_at_the_next_inference(robot, parameters):
 
 def test_the_rate_is_live_down_to_on_demand(robot, parameters):
     with Feed(robot):
-        assert parameters.set(rate_hz=-1.0)[0].successful
         chunks = robot.chunks()
-        robot.trigger("/vla_trt/infer_once")
-        wait_for(lambda: len(chunks) == 1, "the chunk that was asked for")
+        wait_for(lambda: chunks, "a chunk of the timer")
+        assert parameters.set(rate_hz=-1.0)[0].successful
+        assert silence(chunks)
         count = len(chunks)
+        robot.trigger("/vla_trt/infer_once")
+        wait_for(lambda: len(chunks) == count + 1, "the chunk that was asked for")
+        assert silence(chunks)
         assert parameters.set(rate_hz=20.0)[0].successful
         wait_for(lambda: len(chunks) > count + 3, "chunks of the timer")
 

@@ -247,7 +247,7 @@ def test_a_goal_that_cannot_be_followed_is_refused_with_the_reason_in_the_log(ro
 
 def test_a_task_whose_client_is_gone_ends_at_rest(robot, start, domain):
     actor = Actor(robot, start, "/gone", REQUIRED)
-    actor.client.destroy()
+    robot.destroy(actor.client)
     planner = Client("planner", domain=domain)
     client = ActionClient(planner.node, Run, f"{actor.name}/run")
     assert client.wait_for_server(30.0)
@@ -255,7 +255,7 @@ def test_a_task_whose_client_is_gone_ends_at_rest(robot, start, domain):
         task = Task(client)
         assert task.accepted
         grown(actor.trajectories, more=2)
-        client.destroy()
+        planner.destroy(client)
         planner.close()
         actor.node.wait_for_log("no action client is left")
         wait_for(actor.braked, "the rest")
