@@ -1,6 +1,6 @@
 use super::*;
-use vla_base::time::{Span, Stamp};
-use vla_policy::observation::{Breach, Fault, JointNames, StampSource, Transport};
+use vla_base::time::Stamp;
+use vla_policy::observation::{Breach, Fault, Transport};
 use vla_runtime::parameters::NodeName;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
@@ -8,18 +8,7 @@ const JOINTS: &str = "sensor_msgs/msg/JointState";
 const TEXT: &str = "std_msgs/msg/String";
 
 fn input(name: &str, kind: InputKind) -> InputSpec {
-    InputSpec {
-        name: name.to_owned(),
-        topics: vec![name.to_owned()],
-        kind,
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::default(),
-        frames: Default::default(),
-        history: Default::default(),
-        keep: Span::ZERO,
-    }
+    InputSpec::new(name, kind, [name])
 }
 
 /// A node `/vla_trt` with a camera `top`, joint states of `pan` and `lift`, and an instruction.

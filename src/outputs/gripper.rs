@@ -181,7 +181,8 @@ where
     }
 
     fn answered(&mut self, (id, accepted): Answer) {
-        let Some((_, _, answered)) = self.newest.as_mut().filter(|newest| newest.0 == id) else { return };
+        let newest = self.newest.as_mut().filter(|(newest, _, answered)| *newest == id && !*answered);
+        let Some((_, _, answered)) = newest else { return self.answered_late(id, accepted) };
         *answered = true;
         match accepted {
             Ok(true) => match self.client.result(id) {
@@ -193,6 +194,18 @@ where
             },
             Ok(false) => self.fault(&format!("{} rejected a goal", self.route.action)),
             Err(error) => self.fault(&format!("{} did not answer a goal: {error}", self.route.action)),
+        }
+    }
+
+    /// A goal that was given up: the gripper would move long after the robot was stopped.
+    fn answered_late(&self, id: GoalId, accepted: Result<bool, r2r::Error>) {
+        if !matches!(accepted, Ok(true)) {
+            return;
+        }
+        let (name, action) = (self.state.get().name, &self.route.action);
+        tracing::warn!("output {name}: {action} accepted a goal that was given up; it is cancelled");
+        if let Err(error) = self.client.cancel(id) {
+            tracing::error!("output {name}: a goal could not be cancelled: {error}");
         }
     }
 

@@ -5,7 +5,7 @@ use vla_base::time::{Span, Stamp};
 use vla_messages::{BayerPattern, HeaderView, PixelFormat, write};
 use vla_policy::observation::{
     Exif, Fault, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, Inputs, JointNames, Observation,
-    OnViolation, Rules, StampSource, Transport, Violation,
+    OnViolation, Rules, Transport, Violation,
 };
 
 fn at(ms: i64) -> Stamp {
@@ -17,24 +17,13 @@ fn span(ms: i64) -> Span {
 }
 
 fn camera(name: &str, topic: &str, transport: Transport) -> InputSpec {
-    InputSpec {
-        name: name.into(),
-        topics: vec![topic.into()],
-        kind: InputKind::Camera { transport },
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: FrameOptions::default(),
-        history: FrameHistory::default(),
-        keep: Span::ZERO,
-    }
+    InputSpec::new(name, InputKind::Camera { transport }, [topic])
 }
 
 /// The cameras, and a joint, since an observation has a state.
 fn inputs(cameras: Vec<InputSpec>) -> Inputs {
     let joints = JointNames { read: vec!["elbow".into()], ..JointNames::default() };
-    let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints", "/joint_states", Transport::Raw) };
+    let joints = InputSpec { joints, ..InputSpec::new("joints", InputKind::Joints, ["/joint_states"]) };
     let inputs = Inputs::new(cameras.into_iter().chain([joints]).collect());
     inputs.set_instruction("push");
     inputs

@@ -9,8 +9,7 @@ use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
 use vla_messages::{HeaderView, TransformView, write};
 use vla_policy::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, OnViolation, Rules, StampSource, StateReader,
-    Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, OnViolation, Rules, StateReader, Transport,
 };
 
 const KINDS: [InputKind; 7] = [
@@ -67,16 +66,10 @@ fn any_message_is_taken_or_refused_and_counted() {
         let frame_id = || String::from("base");
         let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()], ..JointNames::default() };
         let spec = |kind| InputSpec {
-            name: "input".into(),
-            topics: vec!["/topic".into()],
-            kind,
             frame_id: frame_id(),
             child_frame_id: "tool".into(),
             joints: joints.clone(),
-            stamp_from: StampSource::Header,
-            frames: Default::default(),
-            history: Default::default(),
-            keep: Span::ZERO,
+            ..InputSpec::new("input", kind, ["/topic"])
         };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");

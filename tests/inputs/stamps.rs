@@ -49,16 +49,9 @@ fn inputs(stamps: [StampSource; 5]) -> Inputs {
         InputKind::Odometry,
     ];
     let specs = kinds.into_iter().zip(NAMES).zip(stamps).map(|((kind, name), stamp_from)| InputSpec {
-        name: name.into(),
-        topics: vec![format!("/{name}")],
-        kind,
-        frame_id: String::new(),
-        child_frame_id: String::new(),
         joints: JointNames { read: vec!["waist".into()], ..JointNames::default() },
         stamp_from,
-        frames: Default::default(),
-        history: Default::default(),
-        keep: Span::ZERO,
+        ..InputSpec::new(name, kind, [format!("/{name}")])
     });
     let inputs = Inputs::new(specs.collect());
     inputs.set_instruction("go");

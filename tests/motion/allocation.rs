@@ -21,7 +21,7 @@ use vla_policy::encode::state::StateEncoder;
 use vla_policy::family::N1D6;
 use vla_policy::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Pairing,
-    Rules, StampSource, StateReader, Transport,
+    Rules, StateReader, Transport,
 };
 use vla_policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
@@ -103,28 +103,16 @@ struct Loop {
 
 impl Loop {
     fn new(pairing: Pairing, state_history: Vec<Span>) -> Self {
-        let camera = |name: &str| InputSpec {
-            name: name.into(),
-            topics: vec![format!("/{name}")],
-            kind: InputKind::Camera { transport: Transport::Raw },
-            frame_id: String::new(),
-            child_frame_id: String::new(),
-            joints: JointNames::default(),
-            stamp_from: StampSource::Header,
-            frames: Default::default(),
-            history: Default::default(),
-            keep: Span::ZERO,
-        };
+        let spec = |name: &str, kind| InputSpec::new(name, kind, [format!("/{name}")]);
+        let camera = |name| spec(name, InputKind::Camera { transport: Transport::Raw });
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let joints = JointNames { read: names.clone(), moved: names.clone(), ..JointNames::default() };
-        let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
-        let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
+        let joints = InputSpec { joints, ..spec("joints", InputKind::Joints) };
+        let pose = InputSpec { frame_id: "base".into(), ..spec("eef", InputKind::Pose) };
         let tf = InputSpec {
-            kind: InputKind::Transform,
-            topics: vec!["/tf".into(), "/tf_static".into()],
             frame_id: "base".into(),
             child_frame_id: "tool".into(),
-            ..camera("tool")
+            ..InputSpec::new("tool", InputKind::Transform, ["/tf", "/tf_static"])
         };
         let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose, tf]);
         let mount = write::tf_message(&[transform(stamp(0), "hand", "tool")]);

@@ -288,6 +288,22 @@ def test_a_plan_that_a_server_accepts_after_the_stop_is_cancelled(robot, start, 
         wait_for(lambda: is_brake(right.trajectories[-1]), lambda: f"the other arm brakes\n{node.log}")
 
 
+def test_a_gripper_goal_that_is_answered_too_late_is_cancelled(robot, start, controller):
+    gripper = controller("/late/gripper", kind="gripper")
+    node = begin(start, "/late", {
+        "arms": {"kind": "joint_command", "keys": ["left_arm", "right_arm"], "topic": "arms"},
+        "left_hand": hand("left", "/late/gripper"), "right_hand": {"kind": "column", "keys": ["right_gripper"]}},
+        **{"inputs.on_violation": "stop"})
+    with Feed(robot, namespace="/late"):
+        wait_for(lambda: len(gripper.goals) > 2, lambda: f"goals\n{node.log}")
+        assert not gripper.cancels
+        gripper.answers = lambda goal: False
+        node.wait_for_log("stopped: output left_hand: /late/gripper did not answer a goal within 1000 ms")
+        gripper.answers = lambda goal: True
+        node.wait_for_log("/late/gripper accepted a goal that was given up; it is cancelled")
+        wait_for(lambda: gripper.cancels, lambda: f"a cancelled goal\n{node.log}")
+
+
 def test_a_node_that_ends_brakes_every_controller_and_cancels_what_does_not_end(robot, start, controller):
     left, right, left_hand, right_hand = servers(controller, "/ended")
     left.settles = right.settles = False

@@ -14,18 +14,7 @@
 //! use vla_policy::observation::{InputKind, InputRule, InputSpec, Inputs, JointNames, OnViolation, Rules};
 //!
 //! let arm = JointNames { read: vec!["shoulder".into()], ..JointNames::default() };
-//! let joints = InputSpec {
-//!     name: "joints".into(),
-//!     topics: vec!["/joint_states".into()],
-//!     kind: InputKind::Joints,
-//!     frame_id: String::new(),
-//!     child_frame_id: String::new(),
-//!     joints: arm,
-//!     stamp_from: Default::default(),
-//!     frames: Default::default(),
-//!     history: Default::default(),
-//!     keep: Span::ZERO,
-//! };
+//! let joints = InputSpec { joints: arm, ..InputSpec::new("joints", InputKind::Joints, ["/joint_states"]) };
 //! let inputs = Inputs::new(vec![joints]);
 //! let captured = Stamp::from_nanos(1_000_000_000);
 //! let header = HeaderView { stamp: captured, frame_id: "" };

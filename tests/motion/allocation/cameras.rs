@@ -91,20 +91,10 @@ fn allocates_nothing(turn: &mut dyn FnMut()) {
 #[test]
 fn keeping_earlier_frames_allocates_nothing_after_warm_up() {
     let history = FrameHistory::new(&[-5, 0], Span::from_nanos(PERIOD));
-    let camera = InputSpec {
-        name: "top".into(),
-        topics: vec!["/top".into()],
-        kind: InputKind::Camera { transport: Transport::Raw },
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: FrameOptions::default(),
-        history,
-        keep: Span::ZERO,
-    };
+    let raw = InputKind::Camera { transport: Transport::Raw };
+    let camera = InputSpec { history, ..InputSpec::new("top", raw, ["/top"]) };
     let joints = JointNames { read: NAMES.map(str::to_owned).to_vec(), ..JointNames::default() };
-    let joints = InputSpec { kind: InputKind::Joints, topics: vec!["/joints".into()], joints, ..camera.clone() };
+    let joints = InputSpec { joints, ..InputSpec::new("joints", InputKind::Joints, ["/joints"]) };
     let inputs = Inputs::new(vec![camera, joints]);
     inputs.set_instruction("push");
     let rules = Rules {

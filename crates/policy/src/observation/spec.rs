@@ -231,6 +231,23 @@ impl StampSource {
 pub type FrameCheck = dyn Fn(&str, usize, usize) -> Result<(), String> + Send + Sync;
 
 impl InputSpec {
+    /// An input of these topics without joints and frames of reference, stamped by its messages' headers, whose frames are read as they
+    /// say themselves and of which no earlier ones are kept.
+    pub fn new<T: Into<String>>(name: &str, kind: InputKind, topics: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            name: name.to_owned(),
+            topics: topics.into_iter().map(Into::into).collect(),
+            kind,
+            frame_id: String::new(),
+            child_frame_id: String::new(),
+            joints: JointNames::default(),
+            stamp_from: StampSource::default(),
+            frames: FrameOptions::default(),
+            history: FrameHistory::default(),
+            keep: Span::ZERO,
+        }
+    }
+
     /// The topics as one text.
     pub fn topic_list(&self) -> String {
         self.topics.join(", ")

@@ -79,21 +79,10 @@ fn judge_key(key: &str, joints: &[String], input: &InputSpec, seen: &JointsSeen)
 mod tests {
     use super::*;
     use crate::check::Severity;
-    use vla_policy::observation::{JointNames, MimicJoint, StampSource};
+    use vla_policy::observation::{JointNames, MimicJoint};
 
     fn input(joints: JointNames) -> InputSpec {
-        InputSpec {
-            name: "joints".into(),
-            topics: vec!["/left".into(), "/right".into()],
-            kind: InputKind::Joints,
-            frame_id: String::new(),
-            child_frame_id: String::new(),
-            joints,
-            stamp_from: StampSource::Header,
-            frames: Default::default(),
-            history: Default::default(),
-            keep: Default::default(),
-        }
+        InputSpec { joints, ..InputSpec::new("joints", InputKind::Joints, ["/left", "/right"]) }
     }
 
     fn seen(input: &InputSpec, topics: [&[&str]; 2]) -> JointsSeen {

@@ -27,18 +27,7 @@ fn after(steps: i64) -> Stamp {
 }
 
 fn input(name: &str, kind: InputKind) -> InputSpec {
-    InputSpec {
-        name: name.to_owned(),
-        topics: vec![format!("/{name}")],
-        kind,
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: FrameOptions::default(),
-        history: FrameHistory::default(),
-        keep: Span::ZERO,
-    }
+    InputSpec::new(name, kind, [format!("/{name}")])
 }
 
 struct Bench {

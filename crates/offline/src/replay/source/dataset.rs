@@ -98,24 +98,9 @@ fn joint_input(settings: &Settings, keep: Span) -> InputSpec {
         let names = maps.iter().flat_map(|map| &map.joints);
         names.filter(|name| seen.insert(name.as_str())).cloned().collect::<Vec<_>>()
     };
-    InputSpec {
-        name: "joints".to_owned(),
-        topics: vec![format!("{TOPIC}joints")],
-        kind: InputKind::Joints,
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames {
-            read: names(&settings.state),
-            moved: names(&settings.action),
-            topic_of: Vec::new(),
-            prefixes: Vec::new(),
-            mimic: Vec::new(),
-        },
-        stamp_from: StampSource::Header,
-        frames: FrameOptions::default(),
-        history: Default::default(),
-        keep,
-    }
+    let (read, moved) = (names(&settings.state), names(&settings.action));
+    let joints = JointNames { read, moved, ..JointNames::default() };
+    InputSpec { joints, keep, ..InputSpec::new("joints", InputKind::Joints, [format!("{TOPIC}joints")]) }
 }
 
 /// A data set opened for a policy.

@@ -18,18 +18,7 @@ fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool)
 }
 
 fn pose() -> InputSpec {
-    InputSpec {
-        name: String::new(),
-        topics: Vec::new(),
-        kind: InputKind::Pose,
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: Default::default(),
-        stamp_from: Default::default(),
-        frames: Default::default(),
-        history: FrameHistory::default(),
-        keep: Span::ZERO,
-    }
+    InputSpec::new("", InputKind::Pose, [""; 0])
 }
 
 /// A stream whose messages arrive at 1000 ms, old as they are.

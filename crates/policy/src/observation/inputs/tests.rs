@@ -41,25 +41,14 @@ fn span(ms: i64) -> Span {
 }
 
 fn inputs() -> Inputs {
-    let camera = |name: &str| InputSpec {
-        name: name.into(),
-        topics: vec![format!("/{name}/image")],
-        kind: InputKind::Camera { transport: Transport::Raw },
-        frame_id: String::new(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: Default::default(),
-        history: Default::default(),
-        keep: Span::ZERO,
-    };
+    let camera = InputKind::Camera { transport: Transport::Raw };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()], ..JointNames::default() };
     Inputs::new(vec![
-        camera("top"),
-        camera("wrist"),
-        InputSpec { kind: InputKind::Joints, topics: vec!["/joint_states".into()], joints: names, ..camera("joints") },
-        InputSpec { kind: InputKind::Instruction, topics: vec!["/instruction".into()], ..camera("instruction") },
+        InputSpec::new("top", camera, ["/top/image"]),
+        InputSpec::new("wrist", camera, ["/wrist/image"]),
+        InputSpec { joints: names, ..InputSpec::new("joints", InputKind::Joints, ["/joint_states"]) },
+        InputSpec::new("instruction", InputKind::Instruction, ["/instruction"]),
     ])
 }
 
@@ -127,16 +116,8 @@ fn words(result: Result<Observation, Violation>) -> Vec<String> {
 /// A camera, two poses of which one must be in the frame `base`, an instruction; no joints.
 fn poses() -> Inputs {
     let spec = |name: &str, kind, frame_id: &str| InputSpec {
-        name: name.into(),
-        topics: vec![format!("/{name}")],
-        kind,
         frame_id: frame_id.into(),
-        child_frame_id: String::new(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: Default::default(),
-        history: Default::default(),
-        keep: Span::ZERO,
+        ..InputSpec::new(name, kind, [format!("/{name}")])
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

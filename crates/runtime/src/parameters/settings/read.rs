@@ -13,9 +13,7 @@ use crate::parameters::table::{Param, engines, inputs, motion, node, record};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::encode::pose::PoseMap;
-use vla_policy::observation::{
-    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
-};
+use vla_policy::observation::{FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, Rules};
 
 mod joint_inputs;
 mod key_maps;
@@ -208,7 +206,7 @@ impl Reader<'_> {
             };
             let stamp_from = self.get_of(&inputs::STAMP, &prefix);
             let history = FrameHistory::new(&shape.video_history, shape.step);
-            all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
+            all.push((InputSpec { stamp_from, frames, history, ..InputSpec::new(camera, kind, [topic]) }, rule));
         }
         // The oldest frame that is allowed, and the earliest state from there.
         let oldest_frame = all.iter().map(|(_, rule)| rule.max_age).max().unwrap_or_default();
@@ -220,7 +218,7 @@ impl Reader<'_> {
         all.extend(self.poses(poses, keep));
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
-        all.push((spec("instruction", topic, InputKind::Instruction), InputRule::age(Span::ZERO, true)));
+        all.push((InputSpec::new("instruction", InputKind::Instruction, [topic]), InputRule::age(Span::ZERO, true)));
         all
     }
 
@@ -269,12 +267,4 @@ impl Reader<'_> {
         self.problems.push(error);
         T::default()
     }
-}
-
-/// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
-fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
-    let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
-    let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    let (frames, history, keep) = (FrameOptions::default(), FrameHistory::default(), Span::ZERO);
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history, keep }
 }

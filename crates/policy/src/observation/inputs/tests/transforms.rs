@@ -8,18 +8,8 @@ const TF: usize = 1;
 const TF_STATIC: usize = 2;
 
 fn spec(name: &str, kind: InputKind, topics: &[&str], frame_id: &str, child_frame_id: &str) -> InputSpec {
-    InputSpec {
-        name: name.into(),
-        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
-        kind,
-        frame_id: frame_id.into(),
-        child_frame_id: child_frame_id.into(),
-        joints: JointNames::default(),
-        stamp_from: StampSource::Header,
-        frames: Default::default(),
-        history: Default::default(),
-        keep: Span::ZERO,
-    }
+    let (frame_id, child_frame_id) = (frame_id.into(), child_frame_id.into());
+    InputSpec { frame_id, child_frame_id, ..InputSpec::new(name, kind, topics.iter().copied()) }
 }
 
 /// A camera, and the poses of two tools looked up in `base`.

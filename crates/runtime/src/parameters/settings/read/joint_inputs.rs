@@ -23,8 +23,7 @@ impl Reader<'_> {
         let joints = JointNames { read, moved, topic_of, prefixes, mimic };
         self.joints_in_no_topic(&joints, &topics);
         let stamp_from: StampSource = self.get_of(&inputs::STAMP, "inputs.joints");
-        let empty = super::spec("joints", String::new(), InputKind::Joints);
-        Some(InputSpec { topics, joints, stamp_from, keep, ..empty })
+        Some(InputSpec { joints, stamp_from, keep, ..InputSpec::new("joints", InputKind::Joints, topics) })
     }
 
     fn joint_topics(&mut self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Settings of poses: where they come from, by which convention, and which of their values state keys hold.
 
-use super::{Reader, spec};
+use super::Reader;
 use crate::parameters::table::{Param, PoseSource, inputs, keys};
 use vla_base::time::Span;
 use vla_policy::encode::pose::{PoseConvention, PoseLayout, PoseMap, PosePart};
@@ -32,7 +32,7 @@ impl Reader<'_> {
         let child_frame_id = self.get_of(&inputs::POSE_CHILD_FRAME_ID, input);
         let stamp_from = self.get_of(&inputs::STAMP, &prefix);
         let rule = self.rule(&prefix);
-        let spec = InputSpec { topics, frame_id, child_frame_id, stamp_from, ..spec(input, String::new(), kind) };
+        let spec = InputSpec { frame_id, child_frame_id, stamp_from, ..InputSpec::new(input, kind, topics) };
         self.check_frames(&spec);
         (spec, rule)
     }
