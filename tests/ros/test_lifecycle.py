@@ -330,7 +330,7 @@ def test_deactivation_reaches_every_route_and_is_answered_when_all_are_at_rest(r
             wait_for(lambda: len(left.goals) > goals + 2 and len(twists) > seen + 20, lambda: f"motion\n{node.log}")
             manager.set("deactivate")
             assert left.ends[-1] == "canceled", "the server reports no end: what is active is cancelled"
-            assert is_brake(left.trajectories[-1]) and is_brake(right[-1])
+            wait_for(lambda: is_brake(left.trajectories[-1]) and is_brake(right[-1]), lambda: f"the way to rest\n{node.log}")
             wait_for(lambda: twists[-1].twist.linear.x == 0.0, "zeros")
             # Zeros are repeated for half a second.
             wait_for(lambda: silence(twists, right, left.goals), "silence")

@@ -313,7 +313,7 @@ def test_a_node_that_ends_brakes_every_controller_and_cancels_what_does_not_end(
         node.signal(signal.SIGTERM)
         assert node.wait() == 0
     for each in (left, right):
-        assert is_brake(each.trajectories[-1])
+        wait_for(lambda each=each: is_brake(each.trajectories[-1]), lambda: f"the way to rest\n{node.log}")
         wait_for(lambda each=each: each.cancels, "a cancelled goal")
     assert not left_hand.cancels and not right_hand.cancels
 
