@@ -66,12 +66,8 @@ impl Policy {
             threads: options.encode_threads,
         };
         let mut views = Views::new(views, &host_inputs)?;
-        if options.encode_on_gpu && !views.offer_frames(&mut *pipeline) {
-            tracing::warn!(
-                "encode.on_gpu has no effect: frames are resampled by the CPU, unless engine.kind is cuda and one input of single precision has \
-                 all views"
-            );
-        }
+        let on_device = options.encode_on_gpu && views.offer_frames(&mut *pipeline);
+        tracing::debug!("frames are resampled by the {}", if on_device { "device" } else { "CPU" });
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,

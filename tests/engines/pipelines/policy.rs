@@ -52,7 +52,7 @@ pub(super) fn load_with(spec: &PolicySpec, engine: EngineKind, change: impl FnOn
         threads: 1,
         integer_kernels: false,
         encode_threads: 1,
-        encode_on_gpu: false,
+        encode_on_gpu: true,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),

@@ -49,7 +49,7 @@ impl Layout {
                 .push((tensor, FrameBuffers { images, size, slots: specs.len(), between: specs.len() + 1, pixels }));
             let (upload, download) = (true, false);
             specs.push(BufferSpec { dtype: DType::F32, dims: vec![slots], upload, download });
-            let between = images * 3 * width * height;
+            let between = FrameSlots::words_between(images, size);
             specs.push(BufferSpec { dtype: DType::F32, dims: vec![between], upload: false, download });
         }
         Ok((layout, specs))

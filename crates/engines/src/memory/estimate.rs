@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Figure, Footprint, READ_WINDOW};
 use crate::Error;
+use crate::frames::FrameSlots;
 use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, Product, cost};
 use crate::operations::{Operation, Program, Source};
@@ -162,6 +163,7 @@ impl Footprint {
             let live = live_bytes(&program, &eight_bits, &symbols(stage, Some(&network), size));
             live.saturating_add(Self::PRODUCT_WORKSPACE)
         };
+        let frames = |size| frame_bytes(&program, &symbols(stage, Some(&network), size));
         let (most, usual) = (at(Size::Most), at(Size::Usual));
         let rounded = if eight_bits.is_empty() { 0 } else { Self::ROUNDED_ROWS };
         Ok(Self {
@@ -169,11 +171,25 @@ impl Footprint {
             file: Figure::measured(file),
             weights: Figure::declared(weights.fold(0, u64::saturating_add)),
             activation: Figure::estimated(most),
+            io: Figure::declared(frames(Size::Most)),
             transient: Figure::declared(file.min(READ_WINDOW).saturating_add(rounded)),
-            at_usual: Some((usual, 0)),
+            at_usual: Some((usual, frames(Size::Usual))),
             ..Self::default()
         })
     }
+}
+
+/// Bytes in which frames become the pixels of an input (`encode.on_gpu`), beside the pixels: what is uploaded, and images between
+/// steps.
+fn frame_bytes(program: &Program, symbols: &Symbols) -> u64 {
+    // Sizes that contradict each other are refused where the list is bound.
+    let Ok(dims) = program.dims(symbols) else { return 0 };
+    let bytes = |value: &usize| {
+        let [images, 3, height, width] = dims[*value][..] else { return 0 };
+        let pixels = program.values[*value].dtype == DType::F32;
+        if pixels { FrameSlots::words_beside(images, [width, height]).saturating_mul(4) as u64 } else { 0 }
+    };
+    program.inputs.iter().map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Bytes of the inner values of a list that live at the same time, at most, and of the largest result in parts: eight in single
@@ -260,7 +276,7 @@ fn activation(stage: &Stage, network: &Network, precision: &str) -> (u64, u64) {
     (at(Size::Most), at(Size::Usual))
 }
 
-/// Fills in each stage's inputs and outputs, given in run order; footprints may be in any order. A tensor counts where
+/// Adds each stage's inputs and outputs, given in run order; footprints may be in any order. A tensor counts where
 /// it is made, one that the host writes where it is first read.
 pub fn add_io(stages: &[Stage], footprints: &mut [Footprint]) {
     let mut seen: Vec<&str> = Vec::new();
@@ -288,8 +304,9 @@ pub fn add_io(stages: &[Stage], footprints: &mut [Footprint]) {
         let tables = tables.map(|meta| meta.len()).fold(0, u64::saturating_add);
         (most, usual) = (most.saturating_add(tables), usual.saturating_add(tables));
         if let Some(footprint) = footprints.iter_mut().find(|footprint| footprint.stage == stage.name) {
-            footprint.io = Figure::declared(most);
-            footprint.at_usual = Some((footprint.at_usual.map_or(footprint.activation.bytes, |(a, _)| a), usual));
+            let (activation, beside) = footprint.at_usual.unwrap_or((footprint.activation.bytes, footprint.io.bytes));
+            footprint.io += Figure::declared(most);
+            footprint.at_usual = Some((activation, beside.saturating_add(usual)));
         }
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use vla_engines::operations;
+use vla_base::tensor::Dim;
+use vla_engines::frames::FrameSlots;
+use vla_engines::{EngineKind, operations};
 use vla_policy::PolicySpec;
 use vla_trt::doctor::{Report, Robot, Severity, examine};
 use vla_trt_tests::demo;
@@ -48,13 +50,26 @@ fn lists_are_planned_with_the_weights_that_they_name_and_mixes_are_refused() {
     let output = plan(policy.path(), &["--engine-kind", "cuda", "--mix", "fp16"]);
     assert!(code(&output) == 1 && stderr(&output).contains("--mix"), "{}", stderr(&output));
     let spec = PolicySpec::load(policy.path()).expect("a policy");
-    let stages: Vec<_> = spec.stages.iter().map(|stage| spec.stage_for(stage, vla_engines::EngineKind::Cuda)).collect();
-    let plan = vla_engines::pipeline::plan(vla_engines::EngineKind::Cuda, &stages, None, true, None).expect("planned");
+    let [plan, on_cpu] = [EngineKind::Cuda, EngineKind::Onnx].map(|kind| {
+        let stages: Vec<_> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
+        vla_engines::pipeline::plan(kind, &stages, None, true, None).expect("planned")
+    });
     for stage in &plan.stages {
         let read = operations::Program::read(&list(policy.path(), &stage.stage)).expect("a list");
         let bytes = read.weights.iter().map(|weight| weight.dims.iter().product::<usize>() * weight.dtype.size());
         assert_eq!(stage.weights.bytes, bytes.sum::<usize>() as u64, "{}", stage.stage);
         assert_eq!(stage.host_copy.bytes, 0);
+        // Pixels are made of frames on the device.
+        let pixels = read.inputs.iter().find_map(|input| match read.values[*input].dims[..] {
+            [Dim::Fixed(images), Dim::Fixed(3), Dim::Fixed(height), Dim::Fixed(width)] => {
+                Some((images, [width, height]))
+            }
+            _ => None,
+        });
+        assert_eq!(pixels.is_some(), stage.stage == "vision");
+        let frames = pixels.map_or(0, |(images, size)| 4 * FrameSlots::words_beside(images, size));
+        let io = on_cpu.stages.iter().find(|other| other.stage == stage.stage).expect("the same stages").io;
+        assert_eq!(stage.io.bytes, io.bytes + frames as u64, "{}", stage.stage);
     }
 }
 

@@ -124,8 +124,9 @@ impl Backend for StandIn {
 
     fn workspace(&mut self, tensors: &[BufferSpec], _events: usize) -> Result<Self::Workspace, Error> {
         let (mut workspace, memory) = (Vec::new(), self.memory.clone());
-        for _ in tensors {
-            self.diary.borrow_mut().push("allocate".into());
+        for tensor in tensors {
+            let bytes = tensor.dims.iter().product::<usize>() * tensor.dtype.size();
+            self.diary.borrow_mut().push(format!("allocate {bytes}"));
             if self.buffers.is_some_and(|most| Rc::strong_count(&self.live) > most) {
                 return Err(Error::OutOfMemory { action: "allocating".into(), source: "error 2".into() });
             }

@@ -34,9 +34,10 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
 
 pub(crate) const ENCODE_ON_GPU: Param<bool> = Param::flag(
     "encode.on_gpu",
-    false,
+    true,
     "Copy decoded frames to the GPU as bytes and resample them there, to the same bits (cuda). A frame of more than four times as \
-     many pixels as the network reads is resampled by the CPU all the same, as are all where several inputs have the views.",
+     many pixels as the network reads is resampled by the CPU all the same, as are all where several inputs have the views. false: the CPU \
+     resamples every frame.",
 )
 .fixed();
 
