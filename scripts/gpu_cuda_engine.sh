@@ -10,7 +10,7 @@
 #   latency    200 inferences three times by turns: cuda, TensorRT; one graph, launch by launch, waiting after each; then PyTorch (MODES:
 #              compile-graph, the fastest of scripts/peer_torch.py)
 #   same       the sample bag twice, once without programmatic launches, once with frames resampled by the CPU: the same chunks bit by bit
-#   frames     encode.on_gpu and encode.threads
+#   frames     encode.device and encode.threads
 #   eight      W8A8: the stages' precision set to int8+fp16; verify, bench
 #   memory     what the process and the GPU hold; what `plan` says
 #   endurance  10,000 inferences; memory of process and GPU every ten seconds
@@ -111,7 +111,7 @@ same() {
   shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o second.mcap --golden first.mcap --tolerance 0 | tail -n 3
   VLA_TRT_CUDA_PROGRAMMATIC=0 shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -o third.mcap --golden first.mcap --tolerance 0 |
     tail -n 3
-  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -p encode.on_gpu:=false -o fourth.mcap --golden first.mcap --tolerance 0 | tail -n 3
+  shown "$tool" replay "$bag" $(policy_of "$bundle" cuda) -p encode.device:=cpu -o fourth.mcap --golden first.mcap --tolerance 0 | tail -n 3
 }
 
 # encode and the whole cycle, frames resampled by the CPU and by the GPU, by turns; THREADS: numbers of encode.threads
@@ -119,8 +119,8 @@ frames() {
   title "Frames"
   for threads in ${THREADS:-1 3 6 12}; do
     for run in 1 2; do
-      for on_gpu in false true; do
-        shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) -p encode.on_gpu:=$on_gpu -p encode.threads:=$threads
+      for device in cpu gpu; do
+        shown "$tool" bench "$bag" $(policy_of "$bundle" cuda) -p encode.device:=$device -p encode.threads:=$threads
       done
     done
   done

@@ -28,8 +28,8 @@ pub struct Options {
     pub launch: Launch,
     /// Whether the device reads inputs in place from host memory; `None`: if they share one memory.
     pub in_place: Option<bool>,
-    /// Whether pixels are made of frames on the device.
-    pub frames: bool,
+    /// Whether pixels are made of frames on the device; `None`: if it has memory of its own.
+    pub frames: Option<bool>,
 }
 
 /// The GPU with the kernels of this program and cuBLASLt.
@@ -102,17 +102,18 @@ impl Device {
         let module = image.map(|image| module::Module::load(&cuda, &properties, image)).transpose()?.map(Arc::new);
         let identity = identity(&properties, &library)?;
         let products = products::Products::new(&cuda, library)?;
-        let in_place = options.in_place.unwrap_or(properties.integrated);
+        let integrated = properties.integrated;
         Ok(Self {
             module,
             products,
             arena: None,
             largest_arena: 0,
-            queue: Queue::new(cuda, in_place),
+            queue: Queue::new(cuda, options.in_place.unwrap_or(integrated)),
             identity,
             properties,
             launch: options.launch,
-            frames: options.frames,
+            // Where they share one memory, it was not measured.
+            frames: options.frames.unwrap_or(!integrated),
         })
     }
 

@@ -8,7 +8,7 @@ use vla_base::tensor::HostTensor;
 use vla_engines::{Admission, EngineKind, Launch};
 use vla_policy::observation::JointMap;
 use vla_policy::trace::ArrayInputs;
-use vla_policy::{LoadOptions, Policy, PolicySpec, Progress};
+use vla_policy::{EncodeDevice, LoadOptions, Policy, PolicySpec, Progress};
 
 mod dataset;
 pub mod inputs;
@@ -65,7 +65,7 @@ pub fn load_options(spec: &PolicySpec) -> LoadOptions {
         threads: 1,
         integer_kernels: false,
         encode_threads: 1,
-        encode_on_gpu: false,
+        encode_device: EncodeDevice::Cpu,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),

@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo build --release -p vla_policy --example encode_threads
 //! taskset -c 0-3 target/release/examples/encode_threads 3 640x480 2,3 jpeg          # cameras, frames, threads, jpeg or raw
-//! taskset -c 0-3 target/release/examples/encode_threads 3 640x480 2,3 jpeg frames   # the host's part of encode.on_gpu beside it
+//! taskset -c 0-3 target/release/examples/encode_threads 3 640x480 2,3 jpeg frames   # the host's part of encode.device gpu beside it
 //! ```
 //!
 //! It needs no ROS, no ONNX Runtime and no GPU. The results are compared bit by bit. Printed are medians, and the ratio of the

@@ -73,7 +73,7 @@ pub use frames::FrameSizes;
 pub use instruction::{InstructionCheck, SharedEncoder};
 pub use noise::initial_noise;
 pub use normalised::ActionKeyColumns;
-pub use options::{LoadOptions, LoadPipeline, Progress};
+pub use options::{EncodeDevice, LoadOptions, LoadPipeline, Progress};
 pub use policy::Policy;
 pub use prefix::ActionPrefix;
 pub use spec::PolicySpec;

@@ -45,14 +45,26 @@ pub struct LoadOptions {
     /// CPU threads that encode the frames of one observation, the inference thread among them; 0: what
     /// [`FrameEncoder::new`](crate::encode::FrameEncoder::new) takes then.
     pub encode_threads: usize,
-    /// Frames are resampled by the GPU, where the engine kind does that.
-    pub encode_on_gpu: bool,
+    /// What resamples frames.
+    pub encode_device: EncodeDevice,
     /// How inferences are launched (TensorRT).
     pub launch: Launch,
     /// Release TensorRT's host copies of the engines where the build verified it.
     pub release_host_copy: bool,
     /// Memory that the engines may use.
     pub admission: Admission,
+}
+
+/// What resamples camera frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum EncodeDevice {
+    /// The GPU where the engine kind does that and the GPU has memory of its own; else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU where the engine kind does that, whatever its memory.
+    Gpu,
 }
 
 /// Progress of [`Policy::load`](super::Policy::load).

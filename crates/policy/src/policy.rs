@@ -20,7 +20,9 @@ use super::processor::Processor;
 use super::state::State;
 use super::text::Text;
 use super::views::{ViewOptions, Views};
-use super::{ActionPrefix, Error, LoadOptions, LoadPipeline, LoadedFiles, PolicySpec, Progress, Timings, error};
+use super::{
+    ActionPrefix, EncodeDevice, Error, LoadOptions, LoadPipeline, LoadedFiles, PolicySpec, Progress, Timings, error,
+};
 
 /// A loaded policy: encodes an observation, runs the networks and decodes the prediction. Reads no clock, does no I/O and
 /// starts no thread in [`Policy::infer`]; the threads that encode frames start with the load.
@@ -66,8 +68,14 @@ impl Policy {
             threads: options.encode_threads,
         };
         let mut views = Views::new(views, &host_inputs)?;
-        let on_device = options.encode_on_gpu && views.offer_frames(&mut *pipeline);
-        tracing::debug!("frames are resampled by the {}", if on_device { "device" } else { "CPU" });
+        let on_gpu = options.encode_device != EncodeDevice::Cpu && views.offer_frames(&mut *pipeline);
+        match options.encode_device {
+            EncodeDevice::Gpu if !on_gpu => tracing::warn!(
+                "encode.device is gpu, but frames are resampled by the CPU: that needs engine.kind cuda and one input of single precision \
+                 that has all views"
+            ),
+            _ => tracing::debug!("frames are resampled by the {}", if on_gpu { "GPU" } else { "CPU" }),
+        }
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,

@@ -7,6 +7,8 @@ use vla_engines::onnx_runtime::Onnx;
 #[cfg(feature = "cuda")]
 use vla_engines::provenance;
 use vla_engines::{Backend, EngineKind, Inference, LoadEvent, Pipeline, Pool, Stage};
+#[cfg(feature = "cuda")]
+use vla_policy::EncodeDevice;
 use vla_policy::{Error, LoadOptions, Policy, PolicySpec, Progress};
 #[cfg(feature = "tensorrt")]
 use vla_tensorrt::device::{Options, Tensorrt};
@@ -25,7 +27,7 @@ pub fn load_policy(
     let device_options =
         Options { launch: options.launch, in_place: None, release_host_copy: options.release_host_copy };
     #[cfg(feature = "cuda")]
-    let cuda_options = cuda::Options { launch: options.launch, in_place: None, frames: options.encode_on_gpu };
+    let cuda_options = cuda::Options { launch: options.launch, in_place: None, frames: frames(options.encode_device) };
     let (order, admission) = (options.load_order.clone(), options.admission);
     let load = &mut |stages: &[Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
         let mut report = |event| progress(Progress::Engine(event));
@@ -50,6 +52,16 @@ pub fn load_policy(
         }
     };
     Policy::load(spec, options, load, progress)
+}
+
+/// Whether the device makes pixels of frames; `None`: it chooses.
+#[cfg(feature = "cuda")]
+fn frames(encode: EncodeDevice) -> Option<bool> {
+    match encode {
+        EncodeDevice::Auto => None,
+        EncodeDevice::Cpu => Some(false),
+        EncodeDevice::Gpu => Some(true),
+    }
 }
 
 /// What engines of this kind could take here, now. Without a driver, or in a program without the kind: host memory alone,

@@ -146,7 +146,8 @@ impl Bench {
             }
             #[cfg(feature = "cuda")]
             Kind::Cuda(_) => {
-                let device = Device::open(CudaOptions { launch: how.launch, in_place: how.in_place, frames: false })?;
+                let device =
+                    Device::open(CudaOptions { launch: how.launch, in_place: how.in_place, frames: Some(true) })?;
                 Ok(Box::new(Pipeline::load(device, stages, order, &host, admission, progress)?))
             }
         }

@@ -5,6 +5,7 @@ use std::fs;
 use vla_base::tensor::DType;
 use vla_engines::provenance::Reason;
 use vla_engines::{EngineKind, Error, Launch};
+use vla_policy::EncodeDevice;
 
 use super::bench::{Bench, Kind, Load};
 use super::given::{Given, assert_same_bits};
@@ -37,14 +38,43 @@ fn frames_that_the_gpu_resamples_give_the_chunks_of_those_that_the_cpu_does() {
     let Some(bench) = open() else { return };
     let spec = bench.spec();
     for launch in [Launch::Graph, Launch::WaitAfterEach] {
-        let [mut cpu, mut gpu] = [false, true].map(|on_gpu| {
-            load_with(&spec, EngineKind::Cuda, |options| (options.launch, options.encode_on_gpu) = (launch, on_gpu))
+        let [mut cpu, mut gpu] = [EncodeDevice::Cpu, EncodeDevice::Gpu].map(|device| {
+            load_with(&spec, EngineKind::Cuda, |options| (options.launch, options.encode_device) = (launch, device))
         });
         assert_eq!([&cpu, &gpu].map(vla_policy::Policy::resamples_on_device), [false, true]);
         for shade in 0..6 {
             let seen = observation(&spec, "pick up the red cube", shade);
             let expected = chunk_of(&mut cpu, &seen, 11, 4);
             assert_same_bits(&chunk_of(&mut gpu, &seen, 11, 4), &expected, &format!("{launch:?}, shade {shade}"));
+        }
+    }
+}
+
+/// As an integrated GPU does it: the kernels read frames, pixels and tables where the host writes them.
+#[test]
+fn memory_that_the_device_reads_in_place_gives_the_bits_of_a_copy() {
+    let Some(bench) = open() else { return };
+    let usual = Given::usual(&bench);
+    let others = [usual.clone(), usual.with_text(40).with_salt(8)];
+    let mut copying = bench.load(Load { in_place: Some(false), ..Load::default() });
+    let of_pixels = others.each_ref().map(|given| given.run(&mut *copying));
+    assert!(copying.accept_frames("pixels"));
+    let of_frames = others.each_ref().map(|given| given.run_with_frames(&mut *copying));
+    assert!(of_frames[0] != of_pixels[0], "frames have other pixels");
+    drop(copying);
+    for launch in [Launch::Graph, Launch::StepByStep, Launch::WaitAfterEach] {
+        for frames in [false, true] {
+            let mut reading = bench.load(Load { in_place: Some(true), launch, ..Load::default() });
+            assert!(!frames || reading.accept_frames("pixels"));
+            for round in 1..=3 {
+                for (given, (of_pixels, of_frames)) in others.iter().zip(of_pixels.iter().zip(&of_frames)) {
+                    let what = format!("in place, {launch:?}, frames {frames}, round {round}");
+                    assert_same_bits(&given.run(&mut *reading), of_pixels, &what);
+                    if frames {
+                        assert_same_bits(&given.run_with_frames(&mut *reading), of_frames, &what);
+                    }
+                }
+            }
         }
     }
 }

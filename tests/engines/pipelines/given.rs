@@ -2,6 +2,8 @@
 
 use safetensors::SafeTensors;
 use vla_base::tensor::{DType, HostTensor};
+#[cfg(feature = "cuda")]
+use vla_engines::frames::{Axis, FrameTransform, Resize, Sums};
 use vla_engines::operations::evaluate::elements;
 use vla_engines::{Inference, StageTime, Symbols};
 use vla_export::demo;
@@ -111,6 +113,31 @@ impl Given {
     /// The denoised actions `[horizon, dims]`.
     pub(super) fn run(&self, pipeline: &mut dyn Inference) -> Vec<f32> {
         self.feed(pipeline);
+        execute(pipeline);
+        result(pipeline)
+    }
+
+    /// As [`Self::run`], with pixels that the device makes of frames twice their size, in a pipeline that accepts them.
+    #[cfg(feature = "cuda")]
+    pub(super) fn run_with_frames(&self, pipeline: &mut dyn Inference) -> Vec<f32> {
+        self.feed(pipeline);
+        let view = &demo::views()[0];
+        let axis = |output: usize| Axis {
+            first: (0..output as i32).map(|at| 2 * at).collect(),
+            taps: 1,
+            weights: vec![1; output],
+        };
+        let (input, sums) = ([2 * view.width, 2 * view.height], Sums::Fixed { columns: 0, rows: 0 });
+        let halved = Resize { input, offset: [0, 0], columns: axis(view.width), rows: axis(view.height), sums };
+        let transform = FrameTransform::new(&[halved]).expect("a transform");
+        let slots = pipeline.frames_mut("pixels").expect("frames are accepted");
+        for (at, slot) in slots.images().enumerate() {
+            let frame = slot.into_frame(&transform).expect("four times as many pixels fit");
+            frame
+                .iter_mut()
+                .enumerate()
+                .for_each(|(byte, value)| *value = (byte * (7 + at) / 3 + self.salt as usize * 13) as u8);
+        }
         execute(pipeline);
         result(pipeline)
     }

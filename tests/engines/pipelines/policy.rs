@@ -12,7 +12,7 @@ use vla_base::time::Stamp;
 use vla_engines::{Admission, EngineKind, Launch};
 use vla_messages::{HeaderView, write};
 use vla_policy::observation::{CameraSample, JointMap, JointSample, Observation, Transport};
-use vla_policy::{ActionPrefix, Error, LoadOptions, Policy, PolicySpec, Timings};
+use vla_policy::{ActionPrefix, EncodeDevice, Error, LoadOptions, Policy, PolicySpec, Timings};
 
 use super::bench::Bench;
 use super::given::{STAGES, assert_close, assert_same_bits, distance};
@@ -52,7 +52,7 @@ pub(super) fn load_with(spec: &PolicySpec, engine: EngineKind, change: impl FnOn
         threads: 1,
         integer_kernels: false,
         encode_threads: 1,
-        encode_on_gpu: true,
+        encode_device: EncodeDevice::Auto,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),

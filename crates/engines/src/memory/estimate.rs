@@ -179,17 +179,19 @@ impl Footprint {
     }
 }
 
-/// Bytes in which frames become the pixels of an input (`encode.on_gpu`), beside the pixels: what is uploaded, and images between
-/// steps.
+/// Bytes in which frames become pixels on the device, beside the pixels: what is uploaded, and images between steps. Counted whether
+/// frames are resampled there or not, but only for a single input of pixels: several are always resampled by the host.
 fn frame_bytes(program: &Program, symbols: &Symbols) -> u64 {
     // Sizes that contradict each other are refused where the list is bound.
     let Ok(dims) = program.dims(symbols) else { return 0 };
-    let bytes = |value: &usize| {
-        let [images, 3, height, width] = dims[*value][..] else { return 0 };
-        let pixels = program.values[*value].dtype == DType::F32;
-        if pixels { FrameSlots::words_beside(images, [width, height]).saturating_mul(4) as u64 } else { 0 }
-    };
-    program.inputs.iter().map(bytes).fold(0, u64::saturating_add)
+    let mut pixels = program.inputs.iter().filter_map(|&input| match dims[input][..] {
+        [images, 3, height, width] if program.values[input].dtype == DType::F32 => Some((images, [width, height])),
+        _ => None,
+    });
+    match (pixels.next(), pixels.next()) {
+        (Some((images, size)), None) => FrameSlots::words_beside(images, size).saturating_mul(4) as u64,
+        _ => 0,
+    }
 }
 
 /// Bytes of the inner values of a list that live at the same time, at most, and of the largest result in parts: eight in single

@@ -49,7 +49,7 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
         engines::KIND.declare(),
         engines::THREADS.declare(),
         engines::ENCODE_THREADS.declare(),
-        engines::ENCODE_ON_GPU.declare(),
+        engines::ENCODE_DEVICE.declare(),
         engines::CUDA_GRAPH.declare(),
         engines::INTEGER_KERNELS.declare(),
         engines::MAX_RESTARTS.declare(),

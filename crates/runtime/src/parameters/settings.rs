@@ -12,6 +12,7 @@ use ros2_parameters::Store;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_motion::{MotionLimits, MotionSettings};
+use vla_policy::EncodeDevice;
 use vla_policy::encode::pose::PoseMap;
 use vla_policy::observation::{InputSpec, JointMap, Rules};
 use vla_policy::processor::DeltaRows;
@@ -45,8 +46,8 @@ pub struct Settings {
     pub enable_topic: Option<String>,
     /// Threads that encode camera frames; 0: chosen by their number and that of the CPU cores.
     pub encode_threads: usize,
-    /// Frames are resampled by the GPU, where the engine kind does that.
-    pub encode_on_gpu: bool,
+    /// What resamples frames.
+    pub encode_device: EncodeDevice,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
     /// State keys that poses give, in the policy's order.

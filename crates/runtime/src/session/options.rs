@@ -23,7 +23,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         threads: settings.engine.threads,
         integer_kernels: settings.engine.integer_kernels,
         encode_threads: settings.encode_threads,
-        encode_on_gpu: settings.encode_on_gpu,
+        encode_device: settings.encode_device,
         launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
         release_host_copy: settings.memory.release_host_copy,
         admission: Admission {

@@ -65,7 +65,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
         rules: Rules { state_history: history, continuous, ..reader.rules(per_input) },
         encode_threads: reader.get(&engines::ENCODE_THREADS),
-        encode_on_gpu: reader.get(&engines::ENCODE_ON_GPU),
+        encode_device: reader.get(&engines::ENCODE_DEVICE),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
         limit_warnings,

@@ -5,6 +5,7 @@ use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
+use vla_policy::EncodeDevice;
 use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
@@ -82,6 +83,18 @@ impl Words for EngineKind {
             Self::Tensorrt => "tensorrt",
             Self::Cuda => "cuda",
             Self::Onnx => "onnx",
+        }
+    }
+}
+
+impl Words for EncodeDevice {
+    const ALL: &'static [Self] = &[Self::Auto, Self::Cpu, Self::Gpu];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Allowed, Param};
 use vla_engines::EngineKind;
+use vla_policy::EncodeDevice;
 
 /// A number of MiB that no machine reaches.
 const MOST_MIB: i64 = 1 << 24;
@@ -32,12 +33,12 @@ pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
 )
 .fixed();
 
-pub(crate) const ENCODE_ON_GPU: Param<bool> = Param::flag(
-    "encode.on_gpu",
-    true,
-    "Copy decoded frames to the GPU as bytes and resample them there, to the same bits (cuda). A frame of more than four times as \
-     many pixels as the network reads is resampled by the CPU all the same, as are all where several inputs have the views. false: the CPU \
-     resamples every frame.",
+pub(crate) const ENCODE_DEVICE: Param<EncodeDevice> = Param::word(
+    "encode.device",
+    "auto",
+    "What resamples camera frames. gpu: decoded frames are copied to the GPU as bytes and resampled there, to the same bits (cuda); a \
+     frame of more than four times as many pixels as the network reads is resampled by the CPU all the same, as are all where several \
+     inputs have the views. cpu: the CPU. auto: gpu with engine.kind cuda on a GPU that has memory of its own.",
 )
 .fixed();
 

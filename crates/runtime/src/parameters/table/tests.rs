@@ -4,6 +4,7 @@ use super::convert::Words;
 use super::*;
 use vla_engines::EngineKind;
 use vla_motion::TransitionMode;
+use vla_policy::EncodeDevice;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
 fn reads_its_words<T: Words + PartialEq + std::fmt::Debug>(parameter: &Param<T>) {
@@ -19,6 +20,7 @@ fn reads_its_words<T: Words + PartialEq + std::fmt::Debug>(parameter: &Param<T>)
 #[test]
 fn every_word_of_an_enum_is_allowed_and_read_and_no_other() {
     reads_its_words::<EngineKind>(&engines::KIND);
+    reads_its_words::<EncodeDevice>(&engines::ENCODE_DEVICE);
     reads_its_words::<Transport>(&inputs::CAMERA_TRANSPORT);
     reads_its_words::<StampSource>(&inputs::STAMP);
     reads_its_words::<OnViolation>(&inputs::ON_VIOLATION);
