@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # scripts/check_kernels.sh [--registers] [ARCHITECTURE...]: compiles the CUDA kernels for every architecture that nvcc knows (or 87 90 alone) and
-# prints the registers of each, what the machine code of sm_87 consists of, and the occupancy of GR00T's launches on an Orin NX (sm_87, 8 multiprocessors; not
-# with --registers). No GPU is needed.
+# prints the registers of each, what the machine code of sm_87 consists of, and, without --registers, the occupancy of GR00T's launches on an Orin NX (sm_87, 8
+# multiprocessors). No GPU is needed.
 #
-# Exit code 1 where a kernel has a stack frame, spills registers or declares static shared memory, and where the machine code of sm_87 uses local memory, or an
-# attention or product of 16 or 8 bits has no tensor core instructions or copies less than 16 bytes at a time asynchronously; 0 otherwise, also without nvcc
-# (NVCC, or on PATH, or .cache/nvcc of scripts/setup_nvcc.sh), which it says, and without nvdisasm (NVDISASM, or beside nvcc, or on PATH).
+# Exit code 1 where a kernel has a stack frame, spills registers or declares static shared memory, and where the machine code of sm_87 uses local memory, or that of
+# attention_few (16-bit), attention_many (16-bit) or product (8-bit) has no instructions of its type on tensor cores or copies less than 16 bytes at a time
+# asynchronously; 0 otherwise, also without nvcc (NVCC, or on PATH, or .cache/nvcc of scripts/setup_nvcc.sh), which it says, and without nvdisasm (NVDISASM, or
+# beside either nvcc, or on PATH; it must be as new as nvcc).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
@@ -78,27 +79,30 @@ else
   exit 1
 fi
 
-nvdisasm=${NVDISASM:-$(dirname "$(command -v "$nvcc")")/nvdisasm}
-[ -x "$nvdisasm" ] || nvdisasm=$(command -v nvdisasm || true)
+nvdisasm=${NVDISASM:-}
+for found in "$(dirname "$(command -v "$nvcc")")/nvdisasm" "$(command -v nvdisasm || true)" "$(dirname "$fetched")/nvdisasm"; do
+  if [ -z "$nvdisasm" ] && [ -x "$found" ]; then nvdisasm=$found; fi
+done
 if [ -e "$work/87.cubin" ] && [ -z "$nvdisasm" ]; then
   say "SKIPPED: nvdisasm was not found. Set NVDISASM, put nvdisasm on PATH or run scripts/setup_nvcc.sh to look at the machine code of sm_87."
 elif [ -e "$work/87.cubin" ]; then
   # Lines of: kernel, instructions, on tensor cores, asynchronous copies, those of less than 16 bytes, loads, those of 16 bytes, of local memory.
-  "$nvdisasm" -c "$work/87.cubin" | awk '
+  "$nvdisasm" -c "$work/87.cubin" > "$work/listing" || die "$nvdisasm cannot list kernels of $nvcc." "Set NVDISASM to one that is as new."
+  awk '
     /\.section[ \t]+\.text\./ { split($0, part, /\.text\.|,/); kernel = part[2]; next }
     /^[ \t]+\/\*[0-9a-f]+\*\// {
       sub(/^[ \t]+\/\*[0-9a-f]+\*\/[ \t]+/, ""); sub(/^@!?U?P[0-9T]+[ \t]+/, ""); split($0, word, /[ \t;]/); code = word[1]
       if (code == "NOP") next
       all[kernel]++
-      if (code ~ /^[HI]MMA/) tensor[kernel]++
+      if (kernel ~ /^product_/ ? code ~ /^IMMA/ : code ~ /^HMMA/) tensor[kernel]++
       else if (code ~ /^LDGSTS/) { copies[kernel]++; if (code !~ /\.128/) narrow[kernel]++ }
-      else if (code ~ /^LDG/) { loads[kernel]++; if (code ~ /\.128/) wide[kernel]++ }
+      else if (code ~ /^LDG(\.|$)/) { loads[kernel]++; if (code ~ /\.128/) wide[kernel]++ }
       else if (code ~ /^(LDL|STL)/) stack[kernel]++
     }
     END {
       for (kernel in all)
         print kernel, all[kernel], tensor[kernel] + 0, copies[kernel] + 0, narrow[kernel] + 0, loads[kernel] + 0, wide[kernel] + 0, stack[kernel] + 0
-    }' | sort -V > "$work/code"
+    }' "$work/listing" | sort -V > "$work/code"
   echo
   echo "Machine code of sm_87:"
   echo
@@ -112,7 +116,7 @@ elif [ -e "$work/87.cubin" ]; then
     $1 ~ /^(attention_few|attention_many|product)_/ && $3 == 0 { print $1 ": no tensor core instructions"; bad = 1 }
     $1 ~ /^(attention_few|attention_many|product)_/ && ($4 == 0 || $5 > 0) { print $1 ": " $4 " asynchronous copies, " $5 " of less than 16 bytes"; bad = 1 }
     END { exit bad }' "$work/code"; then
-    echo "sm_87: no kernel uses local memory; attention and products use tensor cores and copy 16 bytes at a time."
+    echo "sm_87: no kernel uses local memory; attention_few, attention_many and product use tensor cores and copy 16 bytes at a time."
   else
     exit 1
   fi

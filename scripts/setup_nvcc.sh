@@ -51,4 +51,4 @@ REQUIREMENTS
 
 mkdir -p "$cache/log"
 logged "nvcc $version" "$cache/log/nvcc.log" fetch ||
-  die "nvcc could not be fetched." "Run this again; the whole log: .cache/log/nvcc.log"
+  die "nvcc and nvdisasm could not be fetched." "Run this again; the whole log: .cache/log/nvcc.log"

@@ -32,6 +32,14 @@ pub struct Options {
     pub frames: Option<bool>,
 }
 
+impl Options {
+    /// Whether pixels are made of frames on a device that is `integrated` or not. Where device and host share one memory, it was not
+    /// measured.
+    fn makes_pixels(self, integrated: bool) -> bool {
+        self.frames.unwrap_or(!integrated)
+    }
+}
+
 /// The GPU with the kernels of this program and cuBLASLt.
 pub struct Device {
     // Dropped in this order: what is in the context before the context.
@@ -112,8 +120,7 @@ impl Device {
             identity,
             properties,
             launch: options.launch,
-            // Where they share one memory, it was not measured.
-            frames: options.frames.unwrap_or(!integrated),
+            frames: options.makes_pixels(integrated),
         })
     }
 
@@ -166,3 +173,15 @@ impl Device {
 
 /// Bytes that products may use beside their operands.
 const PRODUCT_WORKSPACE: usize = Footprint::PRODUCT_WORKSPACE as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_go_to_devices_with_memory_of_their_own_and_elsewhere_where_that_is_wanted() {
+        let of =
+            |frames| [false, true].map(|integrated| Options { frames, ..Options::default() }.makes_pixels(integrated));
+        assert_eq!([None, Some(true), Some(false)].map(of), [[true, false], [true, true], [false, false]]);
+    }
+}
